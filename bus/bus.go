@@ -3,8 +3,12 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
 	"time"
 )
 
@@ -15,7 +19,8 @@ type Position struct {
 	Offset uint64
 }
 
-// A Draft is a message that is not stored yet.
+// A Draft is a message that is not stored yet. Its slices belong to the bus from
+// Publish on: nobody may change them any more.
 type Draft struct {
 	Payload []byte   // a non-empty JSON object; opaque to the bus
 	User    string   // with Key: who publishes ("" for a server)
@@ -39,26 +44,6 @@ type Entry struct {
 	Except  []string
 }
 
-// A Page is a part of a log, read atomically: the entries follow each other
-// without holes. First is the offset of the oldest entry that the log still holds
-// (Head+1 when it holds none). Previous is where the epoch before this one ended,
-// as far as the log knows it (zero when there was none).
-type Page struct {
-	Epoch    string
-	First    uint64
-	Head     uint64
-	Previous Position
-	Entries  []Entry
-}
-
-// Judge tells where a cursor goes on in the log of p: at after, in p.Epoch.
-// Recovered is true when nothing between the cursor and after was lost. Reason is
-// "" when the cursor stands as it is, "epoch" when the log's life changed, and
-// "trimmed" when the log no longer holds what followed the cursor.
-func (p Page) Judge(cursor Position) (after uint64, reason string, recovered bool) {
-	panic("TODO")
-}
-
 // ErrUnavailable is wrapped by errors after which the caller cannot know whether
 // the call took effect, or knows that it did not: repeat it later, a publish under the same key.
 var ErrUnavailable = errors.New("bus unavailable")
@@ -66,6 +51,9 @@ var ErrUnavailable = errors.New("bus unavailable")
 // A Bus is one node's attachment to the cluster. For every subscribed topic the
 // Handler sees contiguous offsets, each once, or a Reset: gaps, reconnects and
 // failovers are healed from the log inside the bus.
+//
+// All methods may be called from many goroutines at once, but not out of a Handler
+// call, nor with a lock held that a Handler call takes.
 type Bus interface {
 	// Run receives until ctx is done, and returns when all its goroutines have ended.
 	// It is called once; every other method may be called before, but the calls that need
@@ -76,13 +64,20 @@ type Bus interface {
 	Subscribe(ctx context.Context, topics ...string) error
 	// Unsubscribe ends delivery: after it returned, the Handler hears nothing more of the topics.
 	Unsubscribe(ctx context.Context, topics ...string) error
+	// Publish stores d under the topic's next offset, then hands it to every attachment that
+	// is subscribed. The bus itself repeats it while the outcome is unknown; without a deadline in ctx, for 5 s.
 	Publish(ctx context.Context, topic string, d Draft) (Receipt, error)
 	// Signal sends payload to every attachment that is subscribed to the topic now, stored nowhere.
 	Signal(ctx context.Context, topic string, payload []byte) error
 	// Read returns entries after the offset after, at most limit of them and 256 KiB
 	// (but at least one when there is one). When the log no longer holds after+1, the
-	// page begins at First.
+	// page begins at First. With limit 0 it has no entries.
 	Read(ctx context.Context, topic string, after uint64, limit int) (Page, error)
+	// Remove takes a message out of the log: from then on it is read as an Entry without a
+	// payload (or not at all, once it is the oldest). Nothing happens when the log does not hold it.
+	Remove(ctx context.Context, topic string, offset uint64) error
+	// Clear takes all messages out of the log. Offsets go on.
+	Clear(ctx context.Context, topic string) error
 	Stats() Stats
 }
 
@@ -108,3 +103,51 @@ type Stats struct {
 	Gaps       uint64    // holes in the live stream that were healed from the log
 	Resets     uint64
 }
+
+// Options adjust a bus; the zero value of each field means its default.
+type Options struct {
+	// Prefix begins the names of all keys and live channels in Redis, so that several
+	// clusters can share one server: "rookery:" by default. It may not contain braces.
+	Prefix string
+	// LogLength is how many messages a topic's log keeps (a few more, in Redis): 1000 by default.
+	LogLength int
+	// LogAge is how long after its last message a log is kept: 24 h by default.
+	LogAge time.Duration
+	// LogFor, if set, gives LogLength and LogAge for each topic; 0 means the default.
+	LogFor func(topic string) (length int, age time.Duration)
+	// Logger is told what an operator should know: slog.Default by default.
+	Logger *slog.Logger
+}
+
+// keyLife is how long a publish may be repeated under its key.
+const keyLife = 2 * time.Minute
+
+// positionLife is how long a topic's position outlives its last use, at least: a
+// topic that is forgotten starts a new epoch.
+const positionLife = 7 * 24 * time.Hour
+
+// withDefaults returns o with every field set; o may be nil.
+func (o *Options) withDefaults() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	d.Prefix = cmp.Or(d.Prefix, "rookery:")
+	d.LogLength = cmp.Or(d.LogLength, 1000)
+	d.LogAge = cmp.Or(d.LogAge, 24*time.Hour)
+	d.Logger = cmp.Or(d.Logger, slog.Default())
+	return d
+}
+
+// logBounds returns the bounds of one topic's log.
+func (o *Options) logBounds(topic string) (length int, age time.Duration) {
+	if o.LogFor != nil {
+		length, age = o.LogFor(topic)
+	}
+	return cmp.Or(length, o.LogLength), cmp.Or(age, o.LogAge)
+}
+
+// newEpoch returns 64 random bits, fit to be told apart from every other epoch.
+func newEpoch() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
+var errEmptyPayload = errors.New("bus: a message needs a payload")
