@@ -1,0 +1,44 @@
+package wire
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+// The frames of RFC 6455, section 5.2, as a server writes them: final and unmasked.
+const (
+	finText  = 0x81
+	finClose = 0x88
+	finPing  = 0x89
+)
+
+// AppendTextHeader appends the header of a text frame whose payload is n bytes: at most 10 bytes.
+func AppendTextHeader(dst []byte, n int) []byte { return appendHeader(dst, finText, n) }
+
+// AppendPing appends a whole ping frame.
+func AppendPing(dst []byte) []byte { return appendHeader(dst, finPing, 0) }
+
+// AppendClose appends a whole close frame. The reason is cut to the 123 bytes that fit.
+func AppendClose(dst []byte, code CloseCode, reason string) []byte {
+	const most = 123
+	if len(reason) > most {
+		end := most
+		for end > 0 && !utf8.RuneStart(reason[end]) {
+			end--
+		}
+		reason = reason[:end]
+	}
+	dst = appendHeader(dst, finClose, 2+len(reason))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
+	return append(dst, reason...)
+}
+
+func appendHeader(dst []byte, first byte, n int) []byte {
+	switch {
+	case n < 126:
+		return append(dst, first, byte(n))
+	case n < 1<<16:
+		return binary.BigEndian.AppendUint16(append(dst, first, 126), uint16(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, first, 127), uint64(n))
+}
