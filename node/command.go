@@ -1,0 +1,514 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+const (
+	historyDefault = 50
+	historyMax     = 256
+	recentMax      = 1000
+)
+
+// command runs one frame of a session that has said hello.
+func (s *session) command(b []byte) error {
+	c, err := wire.ParseCommand(b)
+	if err != nil {
+		s.fail(c, err)
+		return s.waitRoom(ownRoom)
+	}
+	if err := s.waitRoom(ownRoom); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+	defer cancel()
+	switch c.Type {
+	case "publish":
+		err = s.publish(ctx, c)
+	case "signal":
+		err = s.signal(ctx, c)
+	case "join":
+		err = s.join(ctx, c)
+	case "leave":
+		err = s.leave(c)
+	case "history":
+		err = s.history(ctx, c)
+	case "members":
+		err = s.members(ctx, c)
+	case "read":
+		err = s.markRead(ctx, c)
+	case "ping":
+		s.ok(wire.OK{ID: c.ID})
+	case "hello":
+		err = refusal(wire.BadRequest, "hello was said already: open another connection for another user")
+	}
+	if err != nil {
+		s.fail(c, err)
+	}
+	return nil
+}
+
+// ok answers a command whose sender wants to know.
+func (s *session) ok(o wire.OK) {
+	if o.ID != 0 {
+		s.reply(o.Append(nil))
+	}
+}
+
+// refusal makes the error of a command that must not be repeated as it is.
+func refusal(code wire.Code, message string) *wire.Error {
+	return &wire.Error{Code: code, Message: message}
+}
+
+// fail answers a command with an error frame.
+func (s *session) fail(c wire.Command, err error) {
+	var e *wire.Error
+	switch {
+	case errors.As(err, &e):
+		copied := *e
+		e = &copied
+	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		e = unavailable()
+	default:
+		slog.Error("command failed", "session", s.id, "type", c.Type, "err", err)
+		e = unavailable()
+	}
+	if e.ID == 0 {
+		e.ID = c.ID
+	}
+	if e.Topic == "" {
+		e.Topic = c.Topic
+	}
+	s.node.metrics.failed(e.Code)
+	s.reply(e.Append(nil))
+}
+
+func unavailable() *wire.Error {
+	return &wire.Error{Code: wire.Unavailable, Retry: true, Message: "the cluster did not answer: try again, a publish with the same key"}
+}
+
+// hello makes the connection a user's session.
+func (s *session) hello(b []byte) error {
+	c, err := wire.ParseCommand(b)
+	var e *wire.Error
+	switch {
+	case errors.As(err, &e):
+		return s.refuse(wire.ClosePolicy, e)
+	case c.Type != "hello":
+		return s.refuse(wire.ClosePolicy, &wire.Error{ID: c.ID, Code: wire.BadRequest, Message: "the first frame must be a hello"})
+	case c.User == "":
+		return s.refuse(wire.CloseUnauthorized, &wire.Error{ID: c.ID, Code: wire.Unauthorized, Message: `hello needs "user"`})
+	}
+	s.user, s.was = c.User, c.Was
+	return s.welcome(c)
+}
+
+// welcome joins what every session is in and what it resumes, and answers the hello.
+func (s *session) welcome(c wire.Command) error {
+	s.socket.SetReadDeadline(time.Time{})
+	s.node.metrics.sessions.Add(1)
+	s.node.users.add(s.user)
+	requests := []request{{topic: wire.Everyone}, {topic: wire.Inbox(s.user)}}
+	for topic, at := range c.Resume {
+		after := at
+		if i := slices.IndexFunc(requests, func(r request) bool { return r.topic == topic }); i >= 0 {
+			requests[i].after = &after
+			continue
+		}
+		requests = append(requests, request{topic: topic, after: &after})
+	}
+	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+	defer cancel()
+	own := error(nil)
+	err := s.joinAll(ctx, requests, func(results []wire.Joined) []byte {
+		w := wire.Welcome{
+			ID: c.ID, Session: s.id, User: s.user, Node: s.node.id,
+			Heartbeat: int(s.node.heartbeat / time.Second), MaxFrame: s.node.maxFrame,
+			Topics: make(map[string]wire.Joined, len(results)),
+		}
+		for i, r := range results {
+			w.Topics[requests[i].topic] = r
+			if i < 2 && r.Err != nil {
+				own = r.Err
+			}
+		}
+		if own != nil {
+			return nil
+		}
+		return w.Append(nil)
+	})
+	if err == nil {
+		err = own
+	}
+	if err != nil {
+		// Without its inbox a session would be deaf: let the client come again.
+		e := unavailable()
+		e.ID = c.ID
+		return s.refuse(wire.CloseInternal, e)
+	}
+	return nil
+}
+
+func (s *session) join(ctx context.Context, c wire.Command) error {
+	r := request{topic: c.Topic, after: c.After, recent: min(c.Recent, recentMax), presence: c.Presence}
+	if c.Presence && wire.IsInbox(c.Topic) {
+		return refusal(wire.BadRequest, "an inbox has no roster: join it without presence")
+	}
+	failed := (*wire.Error)(nil)
+	err := s.joinAll(ctx, []request{r}, func(results []wire.Joined) []byte {
+		if failed = results[0].Err; failed != nil {
+			return nil
+		}
+		return wire.OK{ID: c.ID, Topic: c.Topic, Joined: &results[0]}.Append(nil)
+	})
+	if err == nil && failed != nil {
+		err = failed
+	}
+	return err
+}
+
+// A request is one topic to join.
+type request struct {
+	topic    string
+	after    *wire.Position
+	recent   int
+	presence bool
+}
+
+// joinAll joins topics and sends what answer makes of the results, in the order of the
+// requests; then come the messages after each cursor. A topic that cannot be joined has
+// Err in its result. answer runs on the shard.
+func (s *session) joinAll(ctx context.Context, requests []request, answer func([]wire.Joined) []byte) error {
+	results := make([]wire.Joined, len(requests))
+	members := make([]*membership, len(requests))
+	var wg sync.WaitGroup
+	for i, r := range requests {
+		members[i] = &membership{topic: r.topic}
+		wg.Go(func() { results[i].Err = s.enter(ctx, r, members[i]) })
+	}
+	wg.Wait()
+	if err := s.findCursors(ctx, requests, members, results); err != nil {
+		for i := range members {
+			s.drop(members[i])
+		}
+		return err
+	}
+	s.addReads(ctx, requests, results)
+	subs := make([]*subscription, 0, len(requests))
+	for i, m := range members {
+		if results[i].Err != nil {
+			s.drop(m)
+			continue
+		}
+		subs = append(subs, m.sub)
+		s.joined = append(s.joined, m)
+	}
+	s.shard.mail.post(func() {
+		for i, m := range members {
+			if results[i].Err == nil && m.presence {
+				results[i].Roster, m.sub.rosterSeen = s.node.rosters.snapshot(m.topic)
+			}
+		}
+		if b := answer(results); b != nil {
+			s.shard.own(s, s.kind.own(b))
+		}
+		s.shard.activate(subs)
+	})
+	return s.onShard(func() {})
+}
+
+// enter checks a request, counts the user in and takes hold of the roster where asked for.
+func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Error {
+	if wire.IsInbox(r.topic) && wire.InboxUser(r.topic) != s.user {
+		return refusal(wire.Forbidden, "an inbox can be read by its user only")
+	}
+	if old := s.member(r.topic); old != nil {
+		m.counted = old.counted
+	}
+	if !m.counted && !wire.IsInbox(r.topic) {
+		m.counted = true
+		if err := s.node.presence.Join(ctx, r.topic, s.user); err != nil {
+			slog.Warn("presence", "topic", r.topic, "err", err)
+			return unavailable()
+		}
+	}
+	if r.presence {
+		if err := s.node.rosters.acquire(ctx, r.topic); err != nil {
+			return unavailable()
+		}
+		m.presence = true
+	}
+	return nil
+}
+
+// drop gives back a membership that did not come to be.
+func (s *session) drop(m *membership) {
+	if old := s.member(m.topic); old != nil && old.counted {
+		m.counted = false
+	}
+	if m.sub != nil {
+		s.shard.mail.post(func() { s.shard.leave(m.sub) })
+	}
+	s.forget(m, 0)
+}
+
+// findCursors subscribes on the shard and waits until every cursor is known, or ctx ends.
+// An older membership of the same topic ends here, and its presence goes over to the new one.
+func (s *session) findCursors(ctx context.Context, requests []request, members []*membership, results []wire.Joined) error {
+	all := make(chan struct{})
+	var replaced []*subscription
+	for i := range members {
+		if old := s.member(members[i].topic); old != nil && results[i].Err == nil {
+			replaced = append(replaced, old.sub)
+			if old.presence {
+				s.node.rosters.release(old.topic)
+			}
+			s.joined = slices.DeleteFunc(s.joined, func(m *membership) bool { return m == old })
+		}
+	}
+	waiting := 1
+	resolved := make([]bool, len(requests))
+	step := func() {
+		if waiting--; waiting == 0 {
+			close(all)
+		}
+	}
+	err := s.onShard(func() {
+		for _, sub := range replaced {
+			s.shard.leave(sub)
+		}
+		for i, r := range requests {
+			if results[i].Err != nil {
+				continue
+			}
+			waiting++
+			members[i].sub = s.shard.startJoin(s, r.topic, r.presence, &join{
+				after: r.after, recent: r.recent,
+				done: func(j wire.Joined) {
+					resolved[i] = true
+					results[i] = j
+					step()
+				},
+			})
+		}
+		step()
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-all:
+		return nil
+	case <-ctx.Done():
+	}
+	return s.onShard(func() {
+		for i, m := range members {
+			if m.sub != nil && !resolved[i] {
+				results[i].Err = unavailable()
+				s.shard.leave(m.sub)
+			}
+		}
+	})
+}
+
+// addReads puts the user's read offsets into the results.
+func (s *session) addReads(ctx context.Context, requests []request, results []wire.Joined) {
+	epochs := make(map[string]string, len(requests))
+	for i, r := range requests {
+		if results[i].Err == nil {
+			epochs[r.topic] = results[i].Epoch
+		}
+	}
+	reads, err := s.node.store.ReadOffsets(ctx, s.user, epochs)
+	for i, r := range requests {
+		switch {
+		case results[i].Err != nil:
+		case err != nil:
+			results[i].Err = unavailable()
+		default:
+			results[i].Read = reads[r.topic]
+		}
+	}
+	if err != nil {
+		slog.Warn("read offsets", "err", err)
+	}
+}
+
+func (s *session) leave(c wire.Command) error {
+	m := s.member(c.Topic)
+	switch {
+	case m == nil:
+		return refusal(wire.NotFound, "not joined: nothing to leave")
+	case !isRoom(c.Topic):
+		return refusal(wire.BadRequest, "every session stays in its inbox and in *")
+	}
+	s.joined = slices.DeleteFunc(s.joined, func(x *membership) bool { return x == m })
+	s.shard.mail.post(func() { s.shard.leave(m.sub) })
+	s.forget(m, 0)
+	s.ok(wire.OK{ID: c.ID, Topic: c.Topic})
+	return nil
+}
+
+func isRoom(topic string) bool { return topic != wire.Everyone && !wire.IsInbox(topic) }
+
+// mayWrite checks that the session may publish or signal to a topic.
+func (s *session) mayWrite(topic string) error {
+	switch {
+	case wire.IsInbox(topic):
+		return nil
+	case topic == wire.Everyone:
+		return refusal(wire.Forbidden, "only the server API may publish to everyone")
+	case s.member(topic) == nil:
+		return refusal(wire.Forbidden, "join the room first")
+	}
+	return nil
+}
+
+func (s *session) publish(ctx context.Context, c wire.Command) error {
+	if err := s.mayWrite(c.Topic); err != nil {
+		return err
+	}
+	p := Publication{Data: c.Data, From: s.user, Session: s.id, Key: c.Key}
+	if c.NoEcho {
+		p.Except = []string{s.id}
+	}
+	if p.Key == "" {
+		p.Key = rand.Text() // so that the copy of a direct message, too, is stored once
+	}
+	receipt, err := s.node.Publish(ctx, c.Topic, p)
+	if err != nil {
+		return err
+	}
+	done := wire.Published{Position: wire.Position(receipt.Position), Duplicate: receipt.Duplicate}
+	if wire.IsInbox(c.Topic) {
+		done.Reached = &receipt.Receivers
+		if own := wire.Inbox(s.user); own != c.Topic {
+			p.To = wire.InboxUser(c.Topic)
+			if _, err := s.node.Publish(ctx, own, p); err != nil {
+				return err
+			}
+		}
+	}
+	s.ok(wire.OK{ID: c.ID, Topic: c.Topic, Published: &done})
+	return nil
+}
+
+func (s *session) signal(ctx context.Context, c wire.Command) error {
+	if err := s.mayWrite(c.Topic); err != nil {
+		return err
+	}
+	if err := s.node.bus.Signal(ctx, c.Topic, wire.AppendPayload(nil, s.user, s.id, "", c.Data)); err != nil {
+		return err
+	}
+	s.ok(wire.OK{ID: c.ID, Topic: c.Topic})
+	return nil
+}
+
+// mayRead checks that the session is in a topic.
+func (s *session) mayRead(topic string) error {
+	if s.member(topic) == nil {
+		return refusal(wire.Forbidden, "join the topic first")
+	}
+	return nil
+}
+
+func (s *session) history(ctx context.Context, c wire.Command) error {
+	if err := s.mayRead(c.Topic); err != nil {
+		return err
+	}
+	limit := uint64(historyDefault)
+	if c.Limit > 0 {
+		limit = uint64(min(c.Limit, historyMax))
+	}
+	before := c.Before
+	if before == 0 {
+		at, _ := s.node.interest.position(c.Topic)
+		before = at.Offset + 1
+	}
+	page, err := s.node.bus.Read(ctx, c.Topic, before-1-min(before-1, limit), int(limit))
+	if err != nil {
+		return err
+	}
+	if err := s.waitRoom(0); err != nil {
+		return err
+	}
+	h := wire.History{ID: c.ID, Topic: c.Topic}
+	oldest, bytes := before, 0
+	for _, e := range slices.Backward(page.Entries) {
+		if e.Offset >= before {
+			continue
+		}
+		if bytes += len(e.Payload) + 64; bytes > wire.MaxReply && len(h.Messages) > 0 {
+			break
+		}
+		oldest = e.Offset
+		if e.Payload == nil || slices.Contains(e.Except, s.id) || (s.was != "" && slices.Contains(e.Except, s.was)) {
+			continue
+		}
+		m, err := wire.ParsePayload(e.Payload)
+		if err != nil {
+			return err
+		}
+		m.Topic, m.Offset, m.Time = c.Topic, e.Offset, e.Time
+		h.Messages = append(h.Messages, m)
+	}
+	slices.Reverse(h.Messages)
+	h.More = oldest > page.First && oldest > 1 && page.First <= page.Head
+	s.reply(h.Append(nil))
+	return nil
+}
+
+func (s *session) members(ctx context.Context, c wire.Command) error {
+	if err := s.mayRead(c.Topic); err != nil {
+		return err
+	}
+	if wire.IsInbox(c.Topic) {
+		return refusal(wire.BadRequest, "an inbox has no roster")
+	}
+	if err := s.waitRoom(0); err != nil {
+		return err
+	}
+	r, err := s.node.rosters.members(ctx, c.Topic, c.Cursor)
+	if err != nil {
+		return err
+	}
+	s.reply(wire.Members{ID: c.ID, Topic: c.Topic, Roster: r}.Append(nil))
+	return nil
+}
+
+// markRead moves the user's read offset and tells the user's other sessions, and in
+// a room its members.
+func (s *session) markRead(ctx context.Context, c wire.Command) error {
+	if err := s.mayRead(c.Topic); err != nil {
+		return err
+	}
+	at, live := s.node.interest.position(c.Topic)
+	if !live {
+		return unavailable()
+	}
+	offset, moved, err := s.node.store.MarkRead(ctx, c.Topic, s.user, at.Epoch, min(c.Offset, at.Offset))
+	if err != nil {
+		return err
+	}
+	if moved {
+		tell := c.Topic
+		if !isRoom(tell) {
+			tell = wire.Inbox(s.user)
+		}
+		frame := wire.Read{Topic: c.Topic, From: s.user, Offset: offset}.Append([]byte{readSignal})
+		if err := s.node.bus.Signal(ctx, tell, frame); err != nil {
+			return err
+		}
+	}
+	s.ok(wire.OK{ID: c.ID, Topic: c.Topic})
+	return nil
+}

@@ -1,0 +1,31 @@
+// Package node is one edge of the cluster: it holds sessions, and brings them the
+// messages of their topics.
+//
+// # Goroutines
+//
+//	Node.Run
+//	├── bus.Run          calls interest (the bus's Handler), which never blocks
+//	├── presence.Run
+//	├── interest.run     tells the bus, in batches, which topics this node wants
+//	├── rosters.run      sends coalesced presence frames when they are due
+//	├── shard.run ×P     owns sessions, cursors and rings; writes, and never waits
+//	├── session.run      one per connection: reads frames, runs their commands one at a time
+//	├── socket's helper  only while a peer does not take its bytes: waits for it
+//	└── helpers          reads of the log, loads of rosters: off the shards
+//
+// Run waits for all of them. A session's reader waits for its socket's helper.
+//
+// # From a publish to its readers
+//
+//	session reader ── command ── bus.Publish ─► log, live ─► bus.Run ─► interest ─► mailboxes
+//	sockets ◄── one write per dirty session ◄── shard: append shared frame, mark, flush
+//
+// A session is a set of cursors over logs. A cursor that the topic's ring does not
+// cover is behind, for whatever reason (it resumed, its peer is slow, a mailbox was
+// full, the log's life changed), and catchup.go brings it back from the log.
+//
+// # Lock order
+//
+// rosters.mu, interest.mu and socket.mu are never held together. mailbox.mu is a leaf:
+// it may be taken under rosters.mu and interest.mu, and nothing is taken under it.
+package node

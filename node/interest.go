@@ -1,0 +1,246 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rookery-chat/rookery/bus"
+)
+
+// interest knows which topics this node hears, and which of its shards want each. It is
+// the bus's Handler: what comes in is encoded once and put in the mailbox of every shard
+// that wants it.
+type interest struct {
+	node *Node         // Fixed at construction.
+	wake chan struct{} // capacity 1
+
+	mu     sync.Mutex
+	topics map[string]*heard   // Guarded by mu.
+	dirty  map[string]struct{} // where what is wanted and what is asked of the bus may differ. Guarded by mu.
+}
+
+// heard is one topic's state. Guarded by interest.mu.
+type heard struct {
+	shards uint64       // bit i: shard i wants it
+	asked  bool         // the bus was asked to deliver it
+	live   bool         // the bus delivers it
+	at     bus.Position // of the last message, while live
+}
+
+func newInterest(n *Node) *interest {
+	return &interest{node: n, wake: make(chan struct{}, 1), topics: make(map[string]*heard), dirty: make(map[string]struct{})}
+}
+
+// add makes a shard hear a topic. The shard is told by subscribed once it is live.
+func (in *interest) add(topic string, shard int) {
+	in.mu.Lock()
+	h := in.topics[topic]
+	if h == nil {
+		h = &heard{}
+		in.topics[topic] = h
+	}
+	h.shards |= 1 << shard
+	if h.live {
+		// Under mu, so that no message can come between this position and the shard's mailbox.
+		sh, at := in.node.shards[shard], h.at
+		sh.mail.post(func() { sh.subscribed(topic, at) })
+	}
+	in.touch(topic, h)
+	in.mu.Unlock()
+}
+
+func (in *interest) remove(topic string, shard int) {
+	in.mu.Lock()
+	if h := in.topics[topic]; h != nil {
+		h.shards &^= 1 << shard
+		in.touch(topic, h)
+	}
+	in.mu.Unlock()
+}
+
+// touch queues a topic for run when the bus has to be told. The caller holds mu.
+func (in *interest) touch(topic string, h *heard) {
+	if (h.shards != 0) == h.asked {
+		return
+	}
+	in.dirty[topic] = struct{}{}
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// position returns where a heard topic is, if it is live.
+func (in *interest) position(topic string) (bus.Position, bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if h := in.topics[topic]; h != nil && h.live {
+		return h.at, true
+	}
+	return bus.Position{}, false
+}
+
+// count returns how many topics are heard.
+func (in *interest) count() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.topics)
+}
+
+// run tells the bus, in batches, which topics to deliver, until ctx is done. It is the
+// only one that does, so that subscribing and unsubscribing a topic cannot cross.
+func (in *interest) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-in.wake:
+		}
+		for in.step(ctx) {
+		}
+	}
+}
+
+// step brings the bus's subscriptions nearer to what is wanted, and reports whether there was anything to do.
+func (in *interest) step(ctx context.Context) bool {
+	var more, less []string
+	in.mu.Lock()
+	for topic := range in.dirty {
+		h := in.topics[topic]
+		switch {
+		case h == nil:
+		case h.shards != 0 && !h.asked:
+			h.asked = true
+			more = append(more, topic)
+		case h.shards == 0 && h.asked:
+			h.asked, h.live = false, false
+			less = append(less, topic)
+		case h.shards == 0:
+			delete(in.topics, topic)
+		}
+	}
+	clear(in.dirty)
+	in.mu.Unlock()
+
+	if len(less) > 0 {
+		if err := in.node.bus.Unsubscribe(ctx, less...); err != nil && ctx.Err() == nil {
+			slog.Warn("unsubscribe", "topics", len(less), "err", err)
+		}
+		in.mu.Lock()
+		for _, topic := range less {
+			h := in.topics[topic]
+			h.live = false
+			if h.shards == 0 {
+				delete(in.topics, topic)
+			} else {
+				in.touch(topic, h)
+			}
+		}
+		in.mu.Unlock()
+	}
+	if len(more) > 0 {
+		if err := in.node.bus.Subscribe(ctx, more...); err != nil {
+			if ctx.Err() != nil {
+				return false
+			}
+			slog.Warn("subscribe; trying again", "topics", len(more), "err", err)
+			in.mu.Lock()
+			for _, topic := range more {
+				h := in.topics[topic]
+				h.asked = false
+				in.touch(topic, h)
+			}
+			in.mu.Unlock()
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+	return len(more)+len(less) > 0
+}
+
+// Subscribed implements bus.Handler.
+func (in *interest) Subscribed(topic string, at bus.Position) {
+	in.mu.Lock()
+	h := in.topics[topic]
+	if h == nil {
+		in.mu.Unlock()
+		return
+	}
+	again := h.live
+	h.live, h.at = true, at
+	in.each(h, func(sh *shard) {
+		sh.mail.post(func() { sh.subscribed(topic, at) })
+	})
+	in.mu.Unlock()
+	if again {
+		in.node.rosters.reload(topic)
+	}
+}
+
+// Message implements bus.Handler.
+func (in *interest) Message(topic string, e bus.Entry) {
+	f := newFrame(topic, e)
+	in.mu.Lock()
+	if h := in.topics[topic]; h != nil {
+		h.at.Offset = e.Offset
+		in.each(h, func(sh *shard) { sh.mail.deliver(topic, f) })
+	}
+	in.mu.Unlock()
+	in.node.metrics.received.Add(1)
+}
+
+// Signal implements bus.Handler. The payload's first byte tells what it is.
+func (in *interest) Signal(topic string, payload []byte) {
+	if len(payload) == 0 {
+		return
+	}
+	switch payload[0] {
+	case presenceSignal:
+		in.node.rosters.change(topic, payload)
+		return
+	case readSignal:
+		in.pass(topic, &frame{topic: topic, text: textFrame(payload[1:])})
+	case clientSignal:
+		in.pass(topic, newSignalFrame(topic, payload))
+	}
+}
+
+// What a signal on the bus is, by its first byte.
+const (
+	clientSignal   = '{' // a session's signal: wire's payload object
+	presenceSignal = 'p' // a presence.Change
+	readSignal     = 'r' // a ready-made read frame follows
+)
+
+func (in *interest) pass(topic string, f *frame) {
+	in.mu.Lock()
+	if h := in.topics[topic]; h != nil {
+		in.each(h, func(sh *shard) { sh.mail.deliver(topic, f) })
+	}
+	in.mu.Unlock()
+}
+
+// Reset implements bus.Handler.
+func (in *interest) Reset(topic string, at bus.Position, reason string, recovered bool) {
+	in.mu.Lock()
+	if h := in.topics[topic]; h != nil {
+		h.at = at
+		in.each(h, func(sh *shard) {
+			sh.mail.post(func() { sh.reset(topic, at, reason, recovered) })
+		})
+	}
+	in.mu.Unlock()
+}
+
+// each calls do for every shard that wants the topic. The caller holds mu.
+func (in *interest) each(h *heard, do func(*shard)) {
+	for i, sh := range in.node.shards {
+		if h.shards&(1<<i) != 0 {
+			do(sh)
+		}
+	}
+}

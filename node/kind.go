@@ -1,0 +1,97 @@
+package node
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// A kind is how a session's peer wants its bytes: rookery.v1 in WebSocket frames, or
+// plain text. Its methods return ready-made bytes, nil for what this kind does not show.
+type kind interface {
+	message(f *frame, s *session) []byte
+	signal(f *frame) []byte
+	own(json []byte) []byte // a reply, a reset, a goodbye
+	presence(f *rosterFrame) []byte
+	ping() []byte
+	close(code wire.CloseCode, reason string) []byte
+}
+
+// websocketControl are the control frames that every WebSocket kind shares.
+type websocketControl struct{}
+
+func (websocketControl) ping() []byte { return wire.AppendPing(nil) }
+
+func (websocketControl) close(code wire.CloseCode, reason string) []byte {
+	return wire.AppendClose(nil, code, reason)
+}
+
+// protocolKind speaks rookery.v1.
+type protocolKind struct{ websocketControl }
+
+func (protocolKind) message(f *frame, s *session) []byte {
+	if len(f.except) > 0 && f.excludes(s) {
+		return textFrame(wire.Skip{Topic: f.topic, Offset: f.offset}.Append(nil))
+	}
+	return f.text
+}
+
+func (protocolKind) signal(f *frame) []byte         { return f.text }
+func (protocolKind) own(json []byte) []byte         { return textFrame(json) }
+func (protocolKind) presence(f *rosterFrame) []byte { return f.text }
+
+// plainKind is for any WebSocket peer that knows no protocol: strings come as text,
+// other data as JSON, joins and leaves as lines.
+type plainKind struct{ websocketControl }
+
+func (plainKind) message(f *frame, s *session) []byte {
+	if f.payload == nil || f.excludes(s) {
+		return nil
+	}
+	if b := f.plain.Load(); b != nil {
+		return *b
+	}
+	b := textFrame(plainText(f.payload))
+	f.plain.Store(&b)
+	return b
+}
+
+// plainText is the data of a stored payload, a string without its quotes.
+func plainText(payload []byte) []byte {
+	m, err := wire.ParsePayload(payload)
+	if err != nil {
+		return nil
+	}
+	var text string
+	if json.Unmarshal(m.Data, &text) == nil {
+		return []byte(text)
+	}
+	return m.Data
+}
+
+func (plainKind) signal(*frame) []byte { return nil }
+
+// own shows errors only: replies and resets mean nothing without the protocol.
+func (plainKind) own(json []byte) []byte {
+	if f, _ := wire.ParseFrame(json); f != nil {
+		if e, ok := f.(*wire.Error); ok {
+			return textFrame([]byte("! " + e.Message))
+		}
+	}
+	return nil
+}
+
+func (plainKind) presence(f *rosterFrame) []byte {
+	var b strings.Builder
+	for _, user := range f.Joined {
+		b.WriteString("* " + user + " joined\n")
+	}
+	for _, user := range f.Left {
+		b.WriteString("* " + user + " left\n")
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return textFrame([]byte(strings.TrimSuffix(b.String(), "\n")))
+}

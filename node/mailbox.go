@@ -1,0 +1,88 @@
+package node
+
+import "sync"
+
+// Bounds of what may wait in one shard's mailbox. Beyond them messages are left out:
+// the shard then forgets its rings of those topics, and the cursors read the log.
+const (
+	mailboxMessages = 64 << 10
+	mailboxBytes    = 32 << 20
+)
+
+// A letter is one thing for a shard to do: deliver frame to topic, or do.
+type letter struct {
+	topic string
+	frame *frame
+	do    func()
+}
+
+// A mailbox is a shard's queue. Putting never waits.
+type mailbox struct {
+	wake chan struct{} // capacity 1
+
+	mu       sync.Mutex
+	letters  []letter          // Guarded by mu.
+	messages int               // Guarded by mu.
+	bytes    int               // Guarded by mu.
+	lost     map[string]uint64 // newest offset left out, by topic. Guarded by mu.
+	high     int               // most letters that ever waited. Guarded by mu.
+}
+
+func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+
+// deliver puts a frame for a topic, or notes its loss when the mailbox is full.
+func (m *mailbox) deliver(topic string, f *frame) {
+	m.mu.Lock()
+	if m.messages >= mailboxMessages || m.bytes >= mailboxBytes || m.lost[topic] > 0 {
+		if f.offset > 0 {
+			if m.lost == nil {
+				m.lost = make(map[string]uint64)
+			}
+			m.lost[topic] = f.offset
+		}
+		m.mu.Unlock()
+		m.signal()
+		return
+	}
+	m.messages++
+	m.bytes += len(f.text)
+	m.put(letter{topic: topic, frame: f})
+}
+
+// post puts something to do. It is never left out.
+func (m *mailbox) post(do func()) {
+	m.mu.Lock()
+	m.put(letter{do: do})
+}
+
+// put appends and unlocks mu.
+func (m *mailbox) put(l letter) {
+	m.letters = append(m.letters, l)
+	m.high = max(m.high, len(m.letters))
+	m.mu.Unlock()
+	m.signal()
+}
+
+func (m *mailbox) signal() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take exchanges the waiting letters for an empty slice of the caller's.
+func (m *mailbox) take(empty []letter) ([]letter, map[string]uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	letters, lost := m.letters, m.lost
+	m.letters, m.lost = empty[:0], nil
+	m.messages, m.bytes = 0, 0
+	return letters, lost
+}
+
+// highWater returns the most letters that ever waited.
+func (m *mailbox) highWater() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.high
+}

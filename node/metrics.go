@@ -1,0 +1,104 @@
+package node
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// metrics counts what a node does. The hot counters are plain atomics, read when scraped.
+type metrics struct {
+	connections atomic.Int64 // upgraded, hello or not
+	sessions    atomic.Int64
+	refused     atomic.Uint64
+	framesIn    atomic.Uint64
+	bytesIn     atomic.Uint64
+	bytesOut    atomic.Uint64
+	received    atomic.Uint64
+	delivered   atomic.Uint64
+	resets      atomic.Uint64
+	overflows   atomic.Uint64
+	logReads    atomic.Uint64
+
+	catchups *prometheus.CounterVec
+	closes   *prometheus.CounterVec
+	errors   *prometheus.CounterVec
+	latency  prometheus.Histogram
+	failures prometheus.Counter
+}
+
+func newMetrics(n *Node, r prometheus.Registerer) *metrics {
+	m := &metrics{
+		catchups: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_catchups_total", Help: "Cursors that had to read the log, by cause."}, []string{"cause"}),
+		closes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_closes_total", Help: "Sessions closed, by close code; 1006 is a connection that was lost."}, []string{"code"}),
+		errors:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_command_errors_total", Help: "Error frames sent, by code."}, []string{"code"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rookery_bus_publish_seconds", Help: "Time from a publish to its receipt.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "rookery_bus_publish_failures_total", Help: "Publishes whose outcome was an error."}),
+	}
+	if r == nil {
+		return m
+	}
+	r.MustRegister(m.catchups, m.closes, m.errors, m.latency, m.failures)
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value func() uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+	}
+	gauge("rookery_connections", "Open connections, with or without a hello.", func() float64 { return float64(m.connections.Load()) })
+	gauge("rookery_sessions", "Sessions of this node.", func() float64 { return float64(m.sessions.Load()) })
+	gauge("rookery_users", "Users with a session on this node.", func() float64 { return float64(n.users.len()) })
+	gauge("rookery_topics", "Topics that this node hears.", func() float64 { return float64(n.interest.count()) })
+	gauge("rookery_ready", "1 when the node is ready.", func() float64 {
+		if n.Ready() != nil {
+			return 0
+		}
+		return 1
+	})
+	gauge("rookery_shard_queue_high_water", "Most letters that ever waited in one shard's mailbox.", func() float64 {
+		high := 0
+		for _, sh := range n.shards {
+			high = max(high, sh.mail.highWater())
+		}
+		return float64(high)
+	})
+	counter("rookery_handshakes_refused_total", "Connections that were not taken.", m.refused.Load)
+	counter("rookery_frames_received_total", "Frames from sessions.", m.framesIn.Load)
+	counter("rookery_received_bytes_total", "Bytes of frames from sessions.", m.bytesIn.Load)
+	counter("rookery_sent_bytes_total", "Bytes written to sessions.", m.bytesOut.Load)
+	counter("rookery_messages_received_total", "Messages from the bus.", m.received.Load)
+	counter("rookery_deliveries_total", "Messages written to sessions.", m.delivered.Load)
+	counter("rookery_resets_total", "Resets of topics.", m.resets.Load)
+	counter("rookery_shard_overflows_total", "Topics whose messages did not fit into a shard's mailbox and were read from the log.", m.overflows.Load)
+	counter("rookery_log_reads_total", "Pages read from logs for sessions.", m.logReads.Load)
+	counter("rookery_bus_reconnects_total", "Live connections to the bus made anew.", func() uint64 { return n.bus.Stats().Reconnects })
+	counter("rookery_bus_gaps_healed_total", "Holes in the live stream healed from the log.", func() uint64 { return n.bus.Stats().Gaps })
+	counter("rookery_presence_scripts_total", "Round trips to Redis for presence.", func() uint64 { return n.presence.Stats().Scripts })
+	counter("rookery_presence_reaped_total", "Dead nodes whose users this node removed.", func() uint64 { return n.presence.Stats().Reaped })
+	counter("rookery_presence_reconciled_total", "Repairs of presence after Redis lost something.", func() uint64 { return n.presence.Stats().Reconciled })
+	return m
+}
+
+func (m *metrics) catchup(cause string)  { m.catchups.WithLabelValues(cause).Inc() }
+func (m *metrics) failed(code wire.Code) { m.errors.WithLabelValues(string(code)).Inc() }
+
+// closed counts a session's end. Peers may send any code: the number of label values is bounded.
+func (m *metrics) closed(c wire.CloseCode) {
+	label := "other"
+	if c >= 1000 && c <= 1015 || c >= 4000 && c <= 4010 {
+		label = strconv.Itoa(int(c))
+	}
+	m.closes.WithLabelValues(label).Inc()
+}
+
+func (m *metrics) published(took time.Duration, err error) {
+	m.latency.Observe(took.Seconds())
+	if err != nil {
+		m.failures.Inc()
+	}
+}

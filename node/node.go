@@ -1,0 +1,291 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/presence"
+	"github.com/rookery-chat/rookery/store"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// Options are a node's settings. The zero value of each field is its default.
+type Options struct {
+	ID         string        // 64 random bits in hex
+	MaxFrame   int           // bytes of one frame from a session; 64 KiB
+	Heartbeat  time.Duration // how often a session sends something; 25 s
+	Handshakes int           // admitted a second; 2,000
+	DrainDelay time.Duration // from not ready to the first goodbye, so that load balancers notice; 0
+	Drain      time.Duration // for goodbyes, the delay included; 15 s
+	RingBudget int           // bytes of recent frames kept for sessions that are a little behind; 64 MiB
+	Registerer prometheus.Registerer
+}
+
+// A Node is one edge of the cluster: it holds sessions and brings them the messages
+// of their topics.
+type Node struct {
+	id         string             // Fixed at construction.
+	bus        bus.Bus            // Fixed at construction.
+	presence   presence.Presence  // Fixed at construction.
+	store      store.Store        // Fixed at construction.
+	heartbeat  time.Duration      // Fixed at construction.
+	maxFrame   int                // Fixed at construction.
+	drainDelay time.Duration      // Fixed at construction.
+	drainTime  time.Duration      // Fixed at construction.
+	ringBudget int                // of one shard. Fixed at construction.
+	started    time.Time          // Fixed at construction.
+	shards     []*shard           // Fixed at construction.
+	interest   *interest          // Fixed at construction.
+	rosters    *rosters           // Fixed at construction.
+	metrics    *metrics           // Fixed at construction.
+	admission  *admission         // Fixed at construction.
+	users      *userCounts        // Fixed at construction.
+	logReads   chan struct{}      // bounds reads of the log. Fixed at construction.
+	stopped    context.Context    // ends when Run is over. Fixed at construction.
+	stop       context.CancelFunc // Fixed at construction.
+
+	counter  atomic.Uint64 // numbers sessions
+	draining atomic.Bool
+
+	readers sync.WaitGroup // session readers; Run waits for them
+	helpers sync.WaitGroup // reads of the log, roster loads; Run waits for them
+
+	acceptMu sync.Mutex
+	closed   bool // no more readers. Guarded by acceptMu.
+}
+
+// New makes a node of a cluster that it reaches by b, p and st. It does nothing until Run.
+func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
+	o := Options{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.ID == "" {
+		o.ID = NewID()
+	}
+	n := &Node{
+		id: o.ID, bus: b, presence: p, store: st,
+		heartbeat:  or(o.Heartbeat, 25*time.Second),
+		maxFrame:   or(o.MaxFrame, wire.MaxFrame),
+		drainDelay: o.DrainDelay,
+		drainTime:  or(o.Drain, 15*time.Second),
+		started:    time.Now(),
+		admission:  newAdmission(or(o.Handshakes, 2000)),
+		users:      &userCounts{counts: make(map[string]int)},
+		logReads:   make(chan struct{}, maxLogReads),
+	}
+	n.stopped, n.stop = context.WithCancel(context.Background())
+	n.interest = newInterest(n)
+	n.rosters = newRosters(n)
+	const maxShards = 64 // bits of heard.shards
+	count := min(runtime.GOMAXPROCS(0), maxShards)
+	n.ringBudget = or(o.RingBudget, 64<<20) / count
+	for i := range count {
+		n.shards = append(n.shards, newShard(n, i))
+	}
+	n.metrics = newMetrics(n, o.Registerer)
+	return n
+}
+
+// NewID returns 64 random bits in hex.
+func NewID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func or[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// ID is the node's id.
+func (n *Node) ID() string { return n.id }
+
+// Run serves until ctx is done, then drains: it says that it is not ready, goes on for the
+// drain delay, sends every session away, and returns when all of its goroutines ended.
+// Handler must stay reachable meanwhile.
+func (n *Node) Run(ctx context.Context) error {
+	var background sync.WaitGroup
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	failed := make(chan error, 2)
+	background.Go(func() { failed <- n.bus.Run(inner, n.interest) })
+	background.Go(func() { failed <- n.presence.Run(inner) })
+	background.Go(func() { n.interest.run(inner) })
+	background.Go(func() { n.rosters.run(inner) })
+	for _, sh := range n.shards {
+		background.Go(func() { sh.run(inner) })
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		slog.Error("the node cannot go on", "err", err)
+	}
+	n.drain()
+	n.abortAll()
+	n.stop()
+	n.readers.Wait()
+	n.helpers.Wait()
+	cancel()
+	background.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// Draining reports whether the node is on its way out.
+func (n *Node) Draining() bool { return n.draining.Load() }
+
+// Ready returns nil when the node can serve: it is not draining, and has lately heard
+// a probe of its own through the bus.
+func (n *Node) Ready() error {
+	const silence = 5 * time.Second
+	if n.Draining() {
+		return errors.New("draining")
+	}
+	if heard := n.bus.Stats().Heard; time.Since(heard) > silence {
+		return errors.New("no probe came back through the bus for 5 s")
+	}
+	return nil
+}
+
+// drain sends all sessions away, spread over the drain time.
+func (n *Node) drain() {
+	n.draining.Store(true)
+	begin := time.Now()
+	time.Sleep(n.drainDelay)
+	n.acceptMu.Lock()
+	n.closed = true
+	n.acceptMu.Unlock()
+	left := n.drainTime - time.Since(begin)
+	for _, sh := range n.shards {
+		sh.mail.post(func() { sh.sendAway(left / 2) })
+	}
+	gone := make(chan struct{})
+	n.helpers.Go(func() { n.readers.Wait(); close(gone) })
+	select {
+	case <-gone:
+	case <-time.After(left):
+	}
+}
+
+// abortAll ends the connections that are still there.
+func (n *Node) abortAll() {
+	for _, sh := range n.shards {
+		done := make(chan struct{})
+		sh.mail.post(func() {
+			for _, s := range sh.sessions {
+				s.socket.abort()
+			}
+			close(done)
+		})
+		<-done
+	}
+}
+
+// goodbyeAfter bounds how long a session that is sent away should wait before it comes
+// back, in milliseconds.
+const goodbyeAfter = 2000
+
+// sendAway closes the shard's sessions in random order, a few at a time.
+func (sh *shard) sendAway(over time.Duration) {
+	const step = 50 * time.Millisecond
+	sessions := append([]*session(nil), sh.sessions...)
+	mathrand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
+	// So few that they all fit into the time, and no slower than needed for few.
+	batch := max(len(sessions)*int(step)/int(max(over, step)), 10)
+	n := sh.node
+	n.helpers.Go(func() {
+		for len(sessions) > 0 {
+			some := sessions[:min(batch, len(sessions))]
+			sessions = sessions[len(some):]
+			sh.mail.post(func() {
+				for _, s := range some {
+					g := &wire.Goodbye{Code: "draining", Reconnect: true, After: mathrand.IntN(goodbyeAfter)}
+					sh.close(s, g, wire.CloseDraining, "draining")
+				}
+			})
+			select {
+			case <-time.After(step):
+			case <-n.stopped.Done():
+				return
+			}
+		}
+	})
+}
+
+// A Publication is a message on its way to the log.
+type Publication struct {
+	Data    []byte // compact JSON
+	From    string // the user or service that publishes
+	Session string // "" from a server
+	To      string // in the sender's own copy of a direct message: whom it went to
+	Key     string // makes it safe to repeat
+	Except  []string
+}
+
+// Publish stores a message in a topic's log and brings it to the topic's sessions on
+// every node. An error that wraps bus.ErrUnavailable leaves open whether it was stored:
+// repeat it with the same key.
+func (n *Node) Publish(ctx context.Context, topic string, p Publication) (bus.Receipt, error) {
+	begin := time.Now()
+	receipt, err := n.bus.Publish(ctx, topic, bus.Draft{
+		Payload: wire.AppendPayload(nil, p.From, p.Session, p.To, p.Data),
+		User:    p.From, Key: p.Key, Except: p.Except,
+	})
+	n.metrics.published(time.Since(begin), err)
+	return receipt, err
+}
+
+// userCounts counts the node's sessions by user.
+type userCounts struct {
+	mu     sync.Mutex
+	counts map[string]int // Guarded by mu.
+}
+
+func (u *userCounts) add(user string) {
+	u.mu.Lock()
+	u.counts[user]++
+	u.mu.Unlock()
+}
+
+func (u *userCounts) remove(user string) {
+	u.mu.Lock()
+	if u.counts[user]--; u.counts[user] == 0 {
+		delete(u.counts, user)
+	}
+	u.mu.Unlock()
+}
+
+func (u *userCounts) len() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.counts)
+}
+
+// Handler serves GET /ws (rookery.v1) and GET /plain (plain text).
+func (n *Node) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ws", n.serveProtocol)
+	mux.HandleFunc("GET /plain", n.servePlain)
+	return mux
+}

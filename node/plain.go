@@ -1,0 +1,92 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/coder/websocket"
+
+	"github.com/rookery-chat/rookery/wire"
+)
+
+const plainTopic = "lobby"
+
+// servePlain is chat for any WebSocket peer: GET /plain?as=alice&topic=lobby. Text in
+// is published; text out is what others published. Without as, the first text is the
+// user's name.
+func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	topic, err := wire.ParseTopic(or(q.Get("topic"), plainTopic))
+	if err == nil && !isRoom(topic) {
+		err = refusal(wire.BadRequest, "plain text serves rooms only")
+	}
+	user := q.Get("as")
+	if err == nil && user != "" {
+		user, err = wire.CheckUser(user)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s := n.accept(w, r, plainKind{}, &websocket.AcceptOptions{})
+	if s == nil {
+		return
+	}
+	n.start(func() { s.runPlain(user, topic) })
+}
+
+// runPlain is run for a plain session: it says hello and joins by itself, and turns each
+// text into a publish.
+func (s *session) runPlain(user, topic string) {
+	defer s.node.metrics.connections.Add(-1)
+	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
+	s.shard.mail.post(func() { s.shard.attach(s) })
+	s.end(s.readPlain(user, topic))
+}
+
+func (s *session) readPlain(user, topic string) error {
+	var b bytes.Buffer
+	for user == "" {
+		if err := s.next(&b); err != nil {
+			return err
+		}
+		name, err := wire.CheckUser(string(bytes.TrimSpace(b.Bytes())))
+		if err != nil {
+			s.fail(wire.Command{}, err)
+		}
+		user = name
+		b.Reset()
+	}
+	s.user = user
+	if err := s.welcome(wire.Command{}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+	err := s.join(ctx, wire.Command{Topic: topic, Presence: true})
+	cancel()
+	if err != nil {
+		s.fail(wire.Command{}, err)
+		return s.refuse(wire.CloseInternal, unavailable())
+	}
+	for {
+		b.Reset()
+		if err := s.next(&b); err != nil {
+			return err
+		}
+		text := bytes.TrimRight(b.Bytes(), "\r\n")
+		if len(text) == 0 {
+			continue
+		}
+		data, _ := json.Marshal(string(text)) // a string always marshals
+		ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+		if err := s.publish(ctx, wire.Command{Topic: topic, Data: data}); err != nil {
+			s.fail(wire.Command{}, err)
+		}
+		cancel()
+		if err := s.waitRoom(ownRoom); err != nil {
+			return err
+		}
+	}
+}

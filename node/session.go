@@ -1,0 +1,255 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"github.com/rookery-chat/rookery/wire"
+)
+
+const (
+	helloTimeout   = 5 * time.Second
+	commandTimeout = 10 * time.Second // for one command, Redis included
+	lostGrace      = 5 * time.Second  // a lost connection's user is seen leaving only after this
+	ownRoom        = 16 << 10         // own frames that may wait before the reader stops reading
+)
+
+// A session is one connection of one user. Its reader goroutine reads frames and runs
+// their commands one at a time; its shard writes.
+type session struct {
+	node   *Node           // Fixed at construction.
+	shard  *shard          // Fixed at construction.
+	kind   kind            // Fixed at construction.
+	socket *socket         // Fixed at construction.
+	ws     *websocket.Conn // Fixed at construction.
+	id     string          // Fixed at construction.
+	remote string          // Fixed at construction.
+	since  time.Time       // Fixed at construction.
+
+	// Owned by the reader until the shard attached the session, then constant.
+	user string
+	was  string // the session that this one continues
+
+	// Owned by the reader.
+	joined []*membership
+	unread int // bytes of replies since the reader last saw the session's own frames drained
+
+	// Owned by the shard's run.
+	index                 int // in shard.sessions
+	firstDirty, lastDirty *subscription
+	dirty                 bool // in shard.dirty
+	out                   [][]byte
+	outBytes              int
+	drained               chan struct{}  // closed when out is empty; nil when nobody waits
+	last                  bool           // out ends with a close frame
+	code                  wire.CloseCode // why the node closes it; 0 while it does not
+	closeBy               time.Time
+	gone                  bool
+	pinged                bool
+	acked                 uint64
+	lifeAt                time.Time // when acked last grew
+}
+
+// A membership is a topic that a session joined. Owned by its reader.
+type membership struct {
+	topic    string
+	sub      *subscription
+	presence bool // holds a use of the topic's roster
+	counted  bool // counts in the topic's presence
+}
+
+// hasRoom tells whether a frame that may be skipped should be sent.
+func (s *session) hasRoom() bool { return s.outBytes < ownRoom }
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// errClosed ends a reader whose session was told why.
+var errClosed = errors.New("session closed")
+
+// run reads the session's frames until the connection ends, then undoes what the session did.
+func (s *session) run() {
+	defer s.node.metrics.connections.Add(-1)
+	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
+	s.shard.mail.post(func() { s.shard.attach(s) })
+	err := s.read()
+	s.end(err)
+}
+
+func (s *session) read() error {
+	s.socket.SetReadDeadline(time.Now().Add(helloTimeout))
+	handle := s.hello
+	for {
+		b := buffers.Get().(*bytes.Buffer)
+		b.Reset()
+		err := s.next(b)
+		if err == nil {
+			err = handle(b.Bytes())
+		} else if s.user == "" && errors.Is(err, errTimeout) {
+			err = s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: send a hello frame first"})
+		}
+		if b.Cap() <= 16<<10 {
+			buffers.Put(b)
+		}
+		if err != nil {
+			return err
+		}
+		if s.user != "" {
+			handle = s.command
+		}
+	}
+}
+
+var errTimeout = errors.New("read timed out")
+
+// next reads one text frame's bytes into b.
+func (s *session) next(b *bytes.Buffer) error {
+	typ, r, err := s.ws.Reader(context.Background())
+	if err == nil {
+		_, err = b.ReadFrom(r)
+	}
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errTimeout
+	case err != nil:
+		return err
+	case typ != websocket.MessageText:
+		return s.refuse(wire.CloseUnsupported, &wire.Error{Code: wire.BadRequest, Message: "binary frame: send text frames"})
+	case !utf8.Valid(b.Bytes()):
+		return s.refuse(wire.CloseInvalid, &wire.Error{Code: wire.BadRequest, Message: "invalid UTF-8: send text frames in UTF-8"})
+	}
+	s.node.metrics.framesIn.Add(1)
+	s.node.metrics.bytesIn.Add(uint64(b.Len()))
+	return nil
+}
+
+// refuse tells an error, closes the session, and waits until the peer went away.
+func (s *session) refuse(code wire.CloseCode, e *wire.Error) error {
+	s.reply(e.Append(nil))
+	s.shard.mail.post(func() { s.shard.close(s, nil, code, e.Message) })
+	s.socket.SetReadDeadline(time.Now().Add(closeLinger))
+	s.discard()
+	return errClosed
+}
+
+// discard reads on until the connection ends, so that the peer's close frame is seen.
+func (s *session) discard() {
+	for {
+		_, r, err := s.ws.Reader(context.Background())
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, r)
+	}
+}
+
+// reply sends one of the session's own frames.
+func (s *session) reply(json []byte) {
+	b := s.kind.own(json)
+	if b == nil {
+		return
+	}
+	s.unread += len(b)
+	s.shard.mail.post(func() { s.shard.own(s, b) })
+}
+
+// waitRoom blocks while too many of the session's own frames wait to be written: a peer
+// that does not read gets no more replies, and so no memory.
+func (s *session) waitRoom(limit int) error {
+	if s.unread <= limit {
+		return nil
+	}
+	drained := make(chan struct{})
+	s.shard.mail.post(func() {
+		if s.gone || s.outBytes == 0 {
+			close(drained)
+		} else {
+			s.drained = drained
+		}
+	})
+	select {
+	case <-drained:
+		s.unread = 0
+		return nil
+	case <-s.node.stopped.Done():
+		return errClosed
+	}
+}
+
+// onShard runs do as a step of the shard, and waits for it.
+func (s *session) onShard(do func()) error {
+	done := make(chan struct{})
+	s.shard.mail.post(func() { do(); close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-s.node.stopped.Done():
+		return errClosed
+	}
+}
+
+// end undoes what the session did, after its reader ended with err.
+func (s *session) end(err error) {
+	code := closeCode(err)
+	grace := lostGrace
+	if code == wire.CloseNormal {
+		grace = 0 // the peer said that it is leaving
+	}
+	joined := s.joined
+	s.shard.mail.post(func() {
+		for _, m := range joined {
+			s.shard.leave(m.sub)
+		}
+		s.shard.detach(s, code)
+	})
+	for _, m := range joined {
+		s.forget(m, grace)
+	}
+	if s.ws != nil {
+		s.ws.CloseNow()
+	}
+	s.socket.linger()
+	if s.user != "" {
+		s.node.metrics.sessions.Add(-1)
+		s.node.users.remove(s.user)
+	}
+}
+
+// closeCode is how the connection ended, as its reader saw it. When the frame was too
+// large, the library has sent the close frame.
+func closeCode(err error) wire.CloseCode {
+	const lost = 1006 // RFC 6455, section 7.1.5: closed abnormally
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return wire.CloseTooBig
+	}
+	if code := websocket.CloseStatus(err); code >= 0 {
+		return wire.CloseCode(code)
+	}
+	return lost
+}
+
+// forget gives back what a membership held outside the shard.
+func (s *session) forget(m *membership, grace time.Duration) {
+	if m.counted {
+		s.node.presence.Leave(m.topic, s.user, grace)
+	}
+	if m.presence {
+		s.node.rosters.release(m.topic)
+	}
+}
+
+func (s *session) member(topic string) *membership {
+	for _, m := range s.joined {
+		if m.topic == topic {
+			return m
+		}
+	}
+	return nil
+}

@@ -1,0 +1,452 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+const (
+	tickEvery   = 5 * time.Second
+	batchBytes  = 64 << 10         // most that one write carries
+	silentPing  = 30 * time.Second // a session that was silent so long gets a WebSocket ping
+	silentLost  = 40 * time.Second // one without any sign of life for so long is closed
+	stuckLost   = 30 * time.Second // one that took nothing of what waits for so long is closed
+	closeLinger = 5 * time.Second  // so long a peer has to answer a close frame
+	unusedTicks = 2                // a room without sessions is kept heard so long, for those who come back
+)
+
+// A shard owns a part of the node's sessions, with their cursors and the rings of
+// their topics. Only its run goroutine touches them, so that joining, leaving and
+// delivering cannot race. Others talk to it through its mailbox.
+type shard struct {
+	node  *Node    // Fixed at construction.
+	index int      // Fixed at construction.
+	mail  *mailbox // Fixed at construction.
+
+	// Owned by run.
+	topics   map[string]*topic
+	sessions []*session
+	dirty    []*session // have something to write
+	retry    []*topic   // behind, to be looked at again after this round
+	ringSize int        // bytes in all rings
+	frames   [][]byte   // flush's, reused
+	entries  []entry    // flush's, reused
+	scratch  []byte     // flush's, reused
+}
+
+// An entry says what a frame in a flush is: a message of sub, or one of the session's own.
+type entry struct {
+	sub    *subscription
+	offset uint64
+}
+
+func newShard(n *Node, index int) *shard {
+	return &shard{node: n, index: index, mail: newMailbox(), topics: make(map[string]*topic)}
+}
+
+// run works off the mailbox until ctx is done.
+func (sh *shard) run(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	var letters []letter
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			sh.tick(time.Now())
+		case <-sh.mail.wake:
+		}
+		var lost map[string]uint64
+		letters, lost = sh.mail.take(letters)
+		for i := range letters {
+			if l := &letters[i]; l.do != nil {
+				l.do()
+			} else {
+				sh.deliver(l.topic, l.frame)
+			}
+			letters[i] = letter{}
+		}
+		for name, offset := range lost {
+			sh.overflow(name, offset)
+		}
+		sh.flushAll()
+		sh.evict()
+	}
+}
+
+// deliver appends a message to its topic's ring, or hands out a signal.
+func (sh *shard) deliver(name string, f *frame) {
+	t := sh.topics[name]
+	if t == nil || !t.live {
+		return
+	}
+	if f.offset == 0 {
+		sh.signal(t, f)
+		return
+	}
+	if f.offset <= t.head {
+		return
+	}
+	if f.offset != t.head+1 {
+		sh.ringSize -= t.clear()
+	}
+	sh.ringSize += t.push(f)
+	for _, sub := range t.subs {
+		if sub.state == active {
+			sh.mark(sub)
+		}
+	}
+}
+
+// signal gives an unstored message to the sessions that are not behind.
+func (sh *shard) signal(t *topic, f *frame) {
+	for _, sub := range t.subs {
+		if s := sub.session; sub.state == active && !sub.isBehind && s.hasRoom() {
+			sh.own(s, s.kind.signal(f))
+		}
+	}
+}
+
+// overflow forgets the ring of a topic of which the mailbox left messages out.
+func (sh *shard) overflow(name string, offset uint64) {
+	t := sh.topics[name]
+	if t == nil || offset <= t.head {
+		return
+	}
+	sh.node.metrics.overflows.Add(1)
+	sh.ringSize -= t.clear()
+	t.head = offset
+	for _, sub := range t.subs {
+		if sub.state == active {
+			sh.mark(sub)
+		}
+	}
+}
+
+// mark puts a subscription, and its session, among those to flush.
+func (sh *shard) mark(sub *subscription) {
+	if sub.dirty {
+		return
+	}
+	sub.dirty = true
+	s := sub.session
+	if s.lastDirty == nil {
+		s.firstDirty = sub
+	} else {
+		s.lastDirty.next = sub
+	}
+	s.lastDirty = sub
+	sh.markSession(s)
+}
+
+func (sh *shard) markSession(s *session) {
+	if !s.dirty {
+		s.dirty = true
+		sh.dirty = append(sh.dirty, s)
+	}
+}
+
+// own appends a frame of the session's own: a reply, a roster, a reset.
+func (sh *shard) own(s *session, b []byte) {
+	if len(b) == 0 || s.gone || s.last {
+		return
+	}
+	s.out = append(s.out, b)
+	s.outBytes += len(b)
+	sh.markSession(s)
+}
+
+func (sh *shard) flushAll() {
+	for len(sh.dirty) > 0 || len(sh.retry) > 0 {
+		for i := 0; i < len(sh.dirty); i++ {
+			s := sh.dirty[i]
+			s.dirty = false
+			sh.dirty[i] = nil
+			sh.flush(s)
+		}
+		sh.dirty = sh.dirty[:0]
+		retry := sh.retry
+		sh.retry = nil
+		for _, t := range retry {
+			sh.catchUp(t)
+		}
+	}
+}
+
+// flush writes what waits for a session, as much as its socket takes: its own frames,
+// then the messages after its cursors.
+func (sh *shard) flush(s *session) {
+	for !s.gone && !s.socket.isBlocked() {
+		sh.collect(s)
+		if len(sh.frames) == 0 {
+			sh.account(s, 0)
+			return
+		}
+		last := s.last && len(s.out) <= len(sh.frames)
+		taken, err := s.socket.write(sh.frames, &sh.scratch, last)
+		sh.account(s, taken)
+		if err != nil {
+			s.socket.abort() // the reader notices, and detaches the session
+			return
+		}
+		if taken < len(sh.frames) || (s.firstDirty == nil && len(s.out) == 0) {
+			return
+		}
+	}
+}
+
+// collect gathers in sh.frames what a session is to get next.
+func (sh *shard) collect(s *session) {
+	sh.frames, sh.entries = sh.frames[:0], sh.entries[:0]
+	bytes := 0
+	for _, b := range s.out {
+		if bytes > 0 && bytes+len(b) > batchBytes {
+			return
+		}
+		sh.frames = append(sh.frames, b)
+		sh.entries = append(sh.entries, entry{})
+		bytes += len(b)
+	}
+	if s.last {
+		return
+	}
+	for sub := s.firstDirty; sub != nil; {
+		next := sub.next
+		full := false
+		after := sub.after
+		for sub.state == active && after < sub.topic.head && sub.epoch == sub.topic.epoch {
+			f := sub.topic.find(after + 1)
+			if f == nil {
+				break
+			}
+			b := s.kind.message(f, s)
+			if bytes > 0 && bytes+len(b) > batchBytes {
+				full = true
+				break
+			}
+			after++
+			sh.frames = append(sh.frames, b)
+			sh.entries = append(sh.entries, entry{sub, after})
+			bytes += len(b)
+		}
+		if full {
+			return
+		}
+		if sub.state == active && (after < sub.topic.head || sub.epoch != sub.topic.epoch) {
+			sh.fallBehind(sub)
+		}
+		sub = next
+	}
+}
+
+// account moves the cursors over what was taken, and drops from the dirty list those
+// that have nothing more at hand.
+func (sh *shard) account(s *session, taken int) {
+	own := 0
+	delivered := 0
+	for _, e := range sh.entries[:taken] {
+		if e.sub == nil {
+			s.outBytes -= len(s.out[own])
+			s.out[own] = nil
+			own++
+			continue
+		}
+		e.sub.after = e.offset
+		delivered++
+	}
+	if own == len(s.out) {
+		s.out = s.out[:0]
+		if cap(s.out) > 8 {
+			s.out = nil
+		}
+	} else {
+		s.out = s.out[own:]
+	}
+	if s.drained != nil && s.outBytes == 0 {
+		close(s.drained)
+		s.drained = nil
+	}
+	if delivered > 0 {
+		sh.node.metrics.delivered.Add(uint64(delivered))
+	}
+	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
+		if sub.state == active && !sub.isBehind && sub.after < sub.topic.head {
+			break
+		}
+		s.firstDirty = sub.next
+		if s.firstDirty == nil {
+			s.lastDirty = nil
+		}
+		sub.dirty, sub.next = false, nil
+		if !sub.isBehind {
+			sub.resuming = false
+		}
+		if sub.stale && !sub.isBehind && sub.state == active {
+			sub.stale = false
+			sh.node.rosters.refresh(sh, sub)
+		}
+	}
+}
+
+// evict keeps the rings within the node's budget. Which ring goes is left to chance:
+// a cursor that needed it reads the log.
+func (sh *shard) evict() {
+	if sh.ringSize <= sh.node.ringBudget {
+		return
+	}
+	for _, t := range sh.topics {
+		sh.ringSize -= t.clear()
+		if sh.ringSize <= sh.node.ringBudget*3/4 {
+			return
+		}
+	}
+}
+
+// attach takes a session in.
+func (sh *shard) attach(s *session) {
+	s.index = len(sh.sessions)
+	sh.sessions = append(sh.sessions, s)
+}
+
+// detach forgets a session, whose reader has ended. The peer closed with code, unless
+// the node did before.
+func (sh *shard) detach(s *session, code wire.CloseCode) {
+	s.gone = true
+	sh.node.metrics.closed(or(s.code, code))
+	last := len(sh.sessions) - 1
+	sh.sessions[s.index] = sh.sessions[last]
+	sh.sessions[s.index].index = s.index
+	sh.sessions[last] = nil
+	sh.sessions = sh.sessions[:last]
+	if s.drained != nil {
+		close(s.drained)
+		s.drained = nil
+	}
+	s.out = nil
+}
+
+// close says goodbye, with a reason, and closes the session when that is written.
+func (sh *shard) close(s *session, g *wire.Goodbye, code wire.CloseCode, reason string) {
+	if s.gone || s.last {
+		return
+	}
+	if g != nil {
+		sh.own(s, s.kind.own(g.Append(nil)))
+	}
+	sh.own(s, s.kind.close(code, reason))
+	s.last, s.code = true, code
+	s.closeBy = time.Now().Add(closeLinger)
+	sh.markSession(s)
+}
+
+// tick looks after silent, stuck and closing sessions and unused topics.
+func (sh *shard) tick(now time.Time) {
+	for _, s := range sh.sessions {
+		sh.examine(s, now)
+	}
+	for name, t := range sh.topics {
+		if t.page != nil && t.pageIdle && !t.reading {
+			sh.ringSize += t.setPage(nil)
+		}
+		t.pageIdle = true
+		if len(t.subs) > 0 {
+			continue
+		}
+		if t.unused++; t.unused > unusedTicks {
+			sh.drop(name, t)
+		}
+	}
+}
+
+func (sh *shard) examine(s *session, now time.Time) {
+	if s.last {
+		if now.After(s.closeBy) {
+			s.socket.abort()
+		}
+		return
+	}
+	silent := now.Sub(time.UnixMilli(s.socket.heard.Load()))
+	blocked := s.socket.isBlocked()
+	if silent < silentPing-tickEvery && !blocked {
+		s.pinged, s.lifeAt = false, time.Time{}
+		return
+	}
+	// What the peer's TCP has acknowledged since the last look is a sign of life.
+	if acked := s.socket.acknowledged(); acked != s.acked || s.lifeAt.IsZero() {
+		s.acked, s.lifeAt = acked, now
+	}
+	quiet := now.Sub(s.lifeAt)
+	switch {
+	case blocked && quiet >= stuckLost, silent >= silentLost && quiet >= silentLost-silentPing && s.pinged:
+		s.code = wire.CloseLost
+		s.socket.abort()
+	case silent >= silentPing && !s.pinged:
+		s.pinged = true
+		sh.own(s, s.kind.ping())
+	}
+}
+
+// drop stops hearing a topic.
+func (sh *shard) drop(name string, t *topic) {
+	sh.ringSize -= t.clear()
+	delete(sh.topics, name)
+	sh.node.interest.remove(name, sh.index)
+}
+
+// subscribed: the topic is live from at; nothing was missed since the last message.
+func (sh *shard) subscribed(name string, at bus.Position) {
+	t := sh.topics[name]
+	if t == nil {
+		return
+	}
+	if !t.live || t.epoch != at.Epoch || t.head != at.Offset {
+		if t.head != at.Offset || t.epoch != at.Epoch {
+			sh.ringSize -= t.clear()
+		}
+		t.live, t.epoch, t.head = true, at.Epoch, at.Offset
+		for _, sub := range t.subs {
+			if sub.state == active {
+				sh.mark(sub)
+			}
+		}
+	}
+	waiting := t.waiting
+	t.waiting = nil
+	for _, j := range waiting {
+		sh.judge(j)
+	}
+}
+
+// reset: the log goes on at another place. Who has everything up to there is told so;
+// who is behind is judged by the log itself.
+func (sh *shard) reset(name string, at bus.Position, reason string, recovered bool) {
+	t := sh.topics[name]
+	if t == nil {
+		return
+	}
+	sh.node.metrics.resets.Add(1)
+	sh.flushAll()
+	level := bus.Position{Epoch: t.epoch, Offset: t.head}
+	sh.ringSize -= t.clear()
+	t.epoch, t.head = at.Epoch, at.Offset
+	for _, sub := range t.subs {
+		if sub.state != active {
+			continue
+		}
+		if sub.epoch == level.Epoch && sub.after == level.Offset {
+			sub.epoch, sub.after = at.Epoch, at.Offset
+			sh.tellReset(sub, wire.Position(at), reason, recovered)
+		} else {
+			sh.mark(sub)
+		}
+	}
+}
+
+func (sh *shard) tellReset(sub *subscription, head wire.Position, reason string, recovered bool) {
+	r := wire.Reset{Topic: sub.topic.name, Position: head, After: sub.after, Reason: reason, Recovered: recovered}
+	sh.own(sub.session, sub.session.kind.own(r.Append(nil)))
+}

@@ -1,0 +1,310 @@
+package node
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sendBuffer is SO_SNDBUF of a session's connection. The kernel doubles it. With
+// default buffers a slow reader hides megabytes of old messages in the kernel, and a
+// ping waits behind them.
+const sendBuffer = 32 << 10
+
+// A socket is one session's connection. Writes to it never wait: what the kernel does
+// not take at once stays as the socket's rest, and a helper goroutine, the only one that
+// touches the connection's write side meanwhile, waits until the peer makes room.
+//
+// It is also the net.Conn under the WebSocket library, which reads from it and writes
+// its control frames to it, one Write each.
+type socket struct {
+	net.Conn                 // Fixed at construction.
+	raw      syscall.RawConn // Fixed at construction. Nil when the connection has none (TLS): the helper then does every write.
+	early    []byte          // Read before the upgrade. Owned by the reader.
+
+	heard atomic.Int64 // when the last byte came in, Unix milliseconds
+
+	mu      sync.Mutex
+	rest    []byte // taken but not in the kernel yet. Guarded by mu; owned by the helper while blocked.
+	pong    []byte // the newest control frame waiting behind rest. Guarded by mu.
+	blocked bool   // a helper runs. Guarded by mu.
+	ended   bool   // a close frame was taken: nothing may follow it. Guarded by mu.
+	failed  error  // Guarded by mu.
+	written uint64 // bytes that the kernel took. Guarded by mu.
+	helper  sync.WaitGroup
+	onReady func() // Called by the helper when it has written everything. Set before the first write.
+}
+
+func newSocket(conn net.Conn, early []byte) *socket {
+	k := &socket{Conn: conn, early: early}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetWriteBuffer(sendBuffer)
+		k.raw, _ = tcp.SyscallConn()
+	}
+	k.heard.Store(time.Now().UnixMilli())
+	return k
+}
+
+// Read implements net.Conn for the reader.
+func (k *socket) Read(p []byte) (int, error) {
+	if len(k.early) > 0 {
+		n := copy(p, k.early)
+		if k.early = k.early[n:]; len(k.early) == 0 {
+			k.early = nil
+		}
+		return n, nil
+	}
+	n, err := k.Conn.Read(p)
+	if n > 0 {
+		k.heard.Store(time.Now().UnixMilli())
+	}
+	return n, err
+}
+
+// Write takes one control frame from the WebSocket library. It never waits: behind a
+// rest, only the newest control frame is kept.
+func (k *socket) Write(p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed != nil {
+		return 0, k.failed
+	}
+	if k.ended {
+		return len(p), nil // the peer was told already
+	}
+	const opcode, opClose = 0x0f, 0x08
+	if p[0]&opcode == opClose {
+		k.ended = true
+	}
+	if k.blocked {
+		k.pong = append(k.pong[:0], p...)
+		return len(p), nil
+	}
+	n, err := k.try(p)
+	if err != nil {
+		return n, err
+	}
+	if n < len(p) {
+		k.wait(append([]byte(nil), p[n:]...))
+	}
+	return len(p), nil
+}
+
+// Close only ends the reader's interest: the session closes the connection itself,
+// after the peer had a chance to read the last frames.
+func (k *socket) Close() error { return nil }
+
+// write hands whole frames to the kernel in one system call and tells how many of them are
+// taken. When it is fewer than all, the socket is blocked until onReady is called. The frames
+// are kept when they did not fit: they must not change later. scratch is the caller's, to
+// join frames in. A frame that ends the connection sets last.
+func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed != nil {
+		return 0, k.failed
+	}
+	if k.blocked || k.ended {
+		return 0, nil
+	}
+	buf := frames[0]
+	if len(frames) > 1 {
+		buf = (*scratch)[:0]
+		for _, f := range frames {
+			buf = append(buf, f...)
+		}
+		*scratch = buf
+	}
+	if k.raw == nil {
+		k.wait(append([]byte(nil), buf...))
+		k.ended = last
+		return len(frames), nil
+	}
+	n, err := k.try(buf)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range frames {
+		if n < len(f) {
+			break
+		}
+		n -= len(f)
+		taken++
+	}
+	if taken < len(frames) {
+		// A frame that is partly out must go on; the others can still be left to the log.
+		rest := frames[taken][n:]
+		if n > 0 {
+			taken++
+		} else {
+			rest = nil
+		}
+		k.wait(rest)
+	}
+	if last && taken == len(frames) {
+		k.ended = true
+	}
+	return taken, nil
+}
+
+// try writes without waiting. The caller holds mu, and no helper runs.
+func (k *socket) try(p []byte) (int, error) {
+	if k.raw == nil {
+		return 0, nil
+	}
+	a := attempts.Get().(*attempt)
+	a.p = p
+	err := k.raw.Write(a.do)
+	if err == nil {
+		err = a.err
+	}
+	n := a.n
+	a.p = nil
+	attempts.Put(a)
+	if err != nil {
+		k.failed = err
+		return 0, err
+	}
+	k.written += uint64(n)
+	return n, nil
+}
+
+// An attempt is one non-blocking write. It is pooled because RawConn.Write wants a
+// function, and a new closure would cost an allocation for each delivery.
+type attempt struct {
+	p   []byte
+	n   int
+	err error
+	do  func(fd uintptr) bool
+}
+
+var attempts = sync.Pool{New: func() any {
+	a := new(attempt)
+	a.do = func(fd uintptr) bool {
+		a.n, a.err = writeOnce(int(fd), a.p)
+		return true
+	}
+	return a
+}}
+
+// writeOnce is one non-blocking write(2). A full send buffer is (0, nil).
+func writeOnce(fd int, p []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, p)
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, nil
+		default:
+			return 0, err
+		}
+	}
+}
+
+// wait starts the helper that writes rest and then whatever control frame came in
+// between. The caller holds mu.
+func (k *socket) wait(rest []byte) {
+	k.rest, k.blocked = rest, true
+	k.helper.Go(func() {
+		for {
+			n, err := k.finish()
+			k.mu.Lock()
+			k.written += uint64(n)
+			if err != nil {
+				k.failed = err
+			}
+			if k.rest = nil; err == nil && len(k.pong) > 0 {
+				k.rest, k.pong = k.pong, nil
+				k.mu.Unlock()
+				continue
+			}
+			k.blocked = false
+			k.mu.Unlock()
+			k.onReady()
+			return
+		}
+	})
+}
+
+// finish writes rest, waiting for the peer as long as that takes. With no rest it only
+// waits for room.
+func (k *socket) finish() (n int, err error) {
+	if k.raw == nil {
+		return k.Conn.Write(k.rest)
+	}
+	waited := false
+	e := k.raw.Write(func(fd uintptr) bool {
+		if len(k.rest) == 0 && waited {
+			return true
+		}
+		waited = true
+		for n < len(k.rest) {
+			var m int
+			m, err = writeOnce(int(fd), k.rest[n:])
+			if n += m; err != nil {
+				return true
+			}
+			if m == 0 {
+				return false // until the poller says that the socket is writable
+			}
+		}
+		return len(k.rest) > 0
+	})
+	if err == nil {
+		err = e
+	}
+	return n, err
+}
+
+// isBlocked reports whether a helper runs.
+func (k *socket) isBlocked() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.blocked
+}
+
+// acknowledged returns how many bytes the peer's TCP has confirmed so far.
+func (k *socket) acknowledged() uint64 {
+	k.mu.Lock()
+	written := k.written
+	k.mu.Unlock()
+	if k.raw == nil {
+		return written
+	}
+	var queued int
+	k.raw.Control(func(fd uintptr) { queued, _ = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) })
+	return written - min(written, uint64(queued))
+}
+
+// abort ends the connection at once. A helper that waits ends too.
+func (k *socket) abort() { k.Conn.Close() }
+
+// linger closes the connection after the peer had a moment to read the last frames:
+// closing with unread input makes the kernel send a reset, which would overtake them.
+func (k *socket) linger() {
+	if tcp, ok := k.Conn.(*net.TCPConn); ok && !k.isBlocked() {
+		tcp.CloseWrite()
+		tcp.SetReadDeadline(time.Now().Add(lingerTime))
+		io.CopyN(io.Discard, tcp, lingerBytes)
+	}
+	k.Conn.Close()
+	k.helper.Wait()
+}
+
+const (
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+)
+
+// isClosedErr reports whether err is what a read returns after the connection went away.
+func isClosedErr(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

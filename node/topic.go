@@ -1,0 +1,207 @@
+package node
+
+import (
+	"sync/atomic"
+
+	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// Limits of a topic's ring. A cursor older than the ring reads the log instead.
+const (
+	ringFrames = 256
+	ringBytes  = 256 << 10
+)
+
+// A frame is one message, encoded once for every session of this node. Its bytes
+// never change.
+type frame struct {
+	topic  string
+	offset uint64   // 0 for a signal
+	text   []byte   // WebSocket header and JSON
+	except []string // sessions that get a skip instead
+
+	payload []byte // nil when the message was removed
+	plain   atomic.Pointer[[]byte]
+}
+
+// newFrame encodes a stored message.
+func newFrame(topic string, e bus.Entry) *frame {
+	f := &frame{topic: topic, offset: e.Offset, except: e.Except, payload: e.Payload}
+	if e.Payload == nil {
+		f.text = textFrame(wire.Skip{Topic: topic, Offset: e.Offset}.Append(nil))
+		return f
+	}
+	const header, fields = 10, 96
+	buf := make([]byte, header, header+fields+len(topic)+len(e.Payload))
+	f.text = prependHeader(wire.AppendMessage(buf, topic, e.Offset, e.Time, e.Payload), header)
+	return f
+}
+
+// newSignalFrame encodes an unstored message.
+func newSignalFrame(topic string, payload []byte) *frame {
+	const header, fields = 10, 48
+	buf := make([]byte, header, header+fields+len(topic)+len(payload))
+	return &frame{topic: topic, payload: payload, text: prependHeader(wire.AppendSignal(buf, topic, payload), header)}
+}
+
+// prependHeader puts the WebSocket header of buf[room:] right before it. A header is at most room bytes.
+func prependHeader(buf []byte, room int) []byte {
+	var h [10]byte
+	header := wire.AppendTextHeader(h[:0], len(buf)-room)
+	start := room - len(header)
+	copy(buf[start:], header)
+	return buf[start:]
+}
+
+// textFrame makes a WebSocket text frame of json.
+func textFrame(json []byte) []byte {
+	return append(wire.AppendTextHeader(make([]byte, 0, len(json)+10), len(json)), json...)
+}
+
+func (f *frame) excludes(s *session) bool {
+	for _, id := range f.except {
+		if id == s.id || (id == s.was && id != "") {
+			return true
+		}
+	}
+	return false
+}
+
+// A topic is what one shard knows of a topic. Everything in it is owned by the shard's run.
+type topic struct {
+	name  string
+	live  bool   // the bus delivers it
+	epoch string // of head and ring
+	head  uint64 // offset of the newest message heard
+
+	ring      []*frame // contiguous, the last one has offset head; may be empty
+	ringBytes int
+	page      []*frame // contiguous, read from the log for cursors older than the ring; nil when nobody needs it
+	pageBytes int
+	pageIdle  bool // no cursor used page since the last tick
+
+	subs    []*subscription // active and joining ones
+	waiting []*join         // wait until the topic is live
+	asking  []*join         // wait for the log's answer
+	behind  []*subscription // active ones whose next message is neither in ring nor in page
+	reading bool            // a read of the log is under way
+	unused  int             // ticks without a subscription
+}
+
+// A subscription is one session in one topic: its cursor. Owned by the shard's run.
+type subscription struct {
+	topic   *topic
+	session *session
+	index   int // in topic.subs
+
+	epoch string
+	after uint64 // the cursor: the next message is after+1
+	state subState
+
+	presence   bool   // gets presence frames
+	rosterSeen uint64 // number of the newest presence frame sent, or contained in the roster sent
+	resuming   bool   // has not been level since it joined
+	stale      bool   // missed a presence frame while it was behind
+	isBehind   bool   // in topic.behind
+	dirty      bool   // in the session's dirty list
+	next       *subscription
+}
+
+type subState uint8
+
+const (
+	joining subState = iota // its ok is not written yet
+	active                  // delivered to
+	ended
+)
+
+// push appends the newest message.
+func (t *topic) push(f *frame) (added int) {
+	before := t.ringBytes
+	t.head = f.offset
+	t.ring = append(t.ring, f)
+	t.ringBytes += len(f.text)
+	for len(t.ring) > ringFrames || (t.ringBytes > ringBytes && len(t.ring) > 1) {
+		t.ringBytes -= len(t.ring[0].text)
+		t.ring[0] = nil
+		t.ring = t.ring[1:]
+	}
+	return t.ringBytes - before
+}
+
+// extend puts older messages before the ring, as many as its limits permit. frames
+// must follow each other up to the ring's beginning.
+func (t *topic) extend(frames []*frame) (added int) {
+	first := t.head + 1
+	if len(t.ring) > 0 {
+		first = t.ring[0].offset
+	}
+	end := len(frames)
+	for end > 0 && frames[end-1].offset >= first {
+		end--
+	}
+	if end == 0 || frames[end-1].offset+1 != first {
+		return 0
+	}
+	start, bytes := end, t.ringBytes
+	for start > 0 && len(t.ring)+end-start < ringFrames && bytes+len(frames[start-1].text) <= ringBytes {
+		start--
+		bytes += len(frames[start].text)
+	}
+	added = bytes - t.ringBytes
+	t.ring = append(append(make([]*frame, 0, end-start+len(t.ring)), frames[start:end]...), t.ring...)
+	t.ringBytes = bytes
+	return added
+}
+
+// setPage replaces the page.
+func (t *topic) setPage(frames []*frame) (added int) {
+	added = -t.pageBytes
+	t.page, t.pageBytes = frames, 0
+	for _, f := range frames {
+		t.pageBytes += len(f.text)
+	}
+	t.pageIdle = false
+	return added + t.pageBytes
+}
+
+// clear empties the ring and the page.
+func (t *topic) clear() (freed int) {
+	freed = t.ringBytes + t.pageBytes
+	t.ring, t.ringBytes = nil, 0
+	t.page, t.pageBytes = nil, 0
+	return freed
+}
+
+// find returns the message with the given offset from the ring or the page, or nil.
+func (t *topic) find(offset uint64) *frame {
+	if n := uint64(len(t.ring)); n > 0 && offset <= t.head && offset+n > t.head {
+		return t.ring[n-1-(t.head-offset)]
+	}
+	if n := uint64(len(t.page)); n > 0 && offset >= t.page[0].offset && offset < t.page[0].offset+n {
+		t.pageIdle = false
+		return t.page[offset-t.page[0].offset]
+	}
+	return nil
+}
+
+// covers reports whether everything after the cursor is at hand.
+func (t *topic) covers(after uint64) bool {
+	return after >= t.head || after+uint64(len(t.ring)) >= t.head
+}
+
+func (t *topic) add(sub *subscription) {
+	sub.index = len(t.subs)
+	t.subs = append(t.subs, sub)
+	t.unused = 0
+}
+
+func (t *topic) remove(sub *subscription) {
+	last := len(t.subs) - 1
+	t.subs[sub.index] = t.subs[last]
+	t.subs[sub.index].index = sub.index
+	t.subs[last] = nil
+	t.subs = t.subs[:last]
+	sub.state = ended
+}
