@@ -1,0 +1,41 @@
+// Command rookery is a node of a Rookery cluster, and its tools.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is stamped by the build.
+var version = "dev"
+
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run a node."`
+	Chat    chatCmd    `cmd:"" help:"Chat in the terminal."`
+	Publish publishCmd `cmd:"" help:"Publish one message and print where it was stored."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	var c cli
+	k := kong.Parse(&c,
+		kong.Name("rookery"),
+		kong.Description("A chat and push cluster that you run yourself. Every flag can also be set by its environment variable."),
+		kong.Vars{"version": version},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+	)
+	// The first signal asks for an orderly end, the second ends at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	k.BindTo(ctx, (*context.Context)(nil))
+	if err := k.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "rookery:", err)
+		os.Exit(1)
+	}
+}

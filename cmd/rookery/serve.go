@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/node"
+	"github.com/rookery-chat/rookery/presence"
+	"github.com/rookery-chat/rookery/store"
+	"github.com/rookery-chat/rookery/web"
+)
+
+type serveCmd struct {
+	Listen string   `default:"127.0.0.1:8000" env:"ROOKERY_LISTEN" help:"Address of the chat page, /rookery.js, /ws and /plain."`
+	Admin  string   `default:"127.0.0.1:9000" env:"ROOKERY_ADMIN" help:"Address of /healthz, /readyz, /metrics and /debug/pprof/."`
+	Redis  []string `env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, rediss:// with TLS; several URLs are a Redis Cluster. Without it the node runs alone, in memory."`
+	Prefix string   `default:"rookery:" env:"ROOKERY_PREFIX" help:"Prefix of every Redis key."`
+
+	Anonymous bool `env:"ROOKERY_ANONYMOUS" help:"Let anyone in under a freely chosen name, also on addresses beyond loopback."`
+
+	LogLength  int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
+	LogAge     time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
+	Handshakes int           `default:"2000" env:"ROOKERY_HANDSHAKES" help:"Connections taken a second; others are told to come back."`
+	DrainDelay time.Duration `default:"3s" env:"ROOKERY_DRAIN_DELAY" help:"After a signal, so long the node goes on while load balancers notice that it is not ready."`
+	Drain      time.Duration `default:"15s" env:"ROOKERY_DRAIN" help:"The longest an orderly end may take, the delay included. A second signal ends at once."`
+
+	LogFormat string `default:"text" enum:"text,json" env:"ROOKERY_LOG_FORMAT" help:"text or json."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"ROOKERY_LOG_LEVEL" help:"debug, info, warn or error."`
+}
+
+// Run serves until ctx is done and the node has drained.
+func (c *serveCmd) Run(ctx context.Context) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	c.setLogger()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	id := node.NewID()
+	b, p, st, closeBackend, err := c.backend(id)
+	if err != nil {
+		return err
+	}
+	defer closeBackend()
+	n := node.New(b, p, st, &node.Options{
+		ID: id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
+	})
+
+	public, err := listen(ctx, c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer public.Close()
+	admin, err := listen(ctx, c.Admin)
+	if err != nil {
+		return fmt.Errorf("--admin: %w", err)
+	}
+	defer admin.Close()
+	slog.Info("listening", "addr", public.Addr().String(), "admin", admin.Addr().String(), "node", id, "version", version)
+
+	mux := http.NewServeMux()
+	mux.Handle("/ws", n.Handler())
+	mux.Handle("/plain", n.Handler())
+	mux.Handle("/", web.Handler())
+	servers := []*http.Server{newServer(mux), newServer(adminHandler(n, registry))}
+	servers[1].WriteTimeout = 0 // profiles take their time
+
+	// The servers outlive ctx: a draining node is still asked for its readiness.
+	running, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	for i, l := range []net.Listener{public, admin} {
+		wg.Go(func() {
+			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(err)
+			}
+		})
+	}
+	err = n.Run(running)
+	if cause := context.Cause(running); err == nil && cause != nil && ctx.Err() == nil {
+		err = cause
+	}
+	cancel(nil)
+	for _, s := range servers {
+		s.Close()
+	}
+	wg.Wait()
+	slog.Info("ended", "node", id)
+	return err
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}
+}
+
+// check refuses settings that would open the node to the world by mistake.
+func (c *serveCmd) check() error {
+	for _, l := range []struct{ flag, addr string }{{"--listen", c.Listen}, {"--admin", c.Admin}} {
+		host, _, err := net.SplitHostPort(l.addr)
+		if err != nil {
+			return fmt.Errorf("%s %q: want host:port, such as 127.0.0.1:8000: %w", l.flag, l.addr, err)
+		}
+		if loopback(host) {
+			continue
+		}
+		if l.flag == "--admin" {
+			return fmt.Errorf("--admin %s is reachable by others: without API keys it must be a loopback address", l.addr)
+		}
+		if !c.Anonymous {
+			return fmt.Errorf("%s %s is reachable by others: add --anonymous to let anyone in under any name, or listen on 127.0.0.1", l.flag, l.addr)
+		}
+	}
+	if c.LogLength < 1 {
+		return fmt.Errorf("--log-length %d: want at least 1", c.LogLength)
+	}
+	if c.Drain <= c.DrainDelay {
+		return fmt.Errorf("--drain %s must be longer than --drain-delay %s", c.Drain, c.DrainDelay)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	// Sessions have their own heartbeat: the kernel's probes would cost more than it does.
+	lc := net.ListenConfig{KeepAlive: -1}
+	return lc.Listen(ctx, "tcp", addr)
+}
+
+func (c *serveCmd) setLogger() {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.LogLevel)) // kong has checked it
+	opts := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewTextHandler(os.Stderr, opts)
+	if c.LogFormat == "json" {
+		h = slog.NewJSONHandler(os.Stderr, opts)
+	}
+	slog.SetDefault(slog.New(h))
+}
+
+// backend makes the node's ways to the cluster: in Redis, or alone in memory.
+func (c *serveCmd) backend(id string) (bus.Bus, presence.Presence, store.Store, func(), error) {
+	busOpts := &bus.Options{Prefix: c.Prefix, LogLength: c.LogLength, LogAge: c.LogAge}
+	if len(c.Redis) == 0 {
+		slog.Info("running alone in memory: messages and logs end with this process; give --redis to make a cluster")
+		b := bus.NewMemory(busOpts).Attach()
+		p := presence.NewMemory(nil).Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+		return b, p, store.NewMemory(), func() {}, nil
+	}
+	opts, err := bus.ParseURLs(c.Redis)
+	if err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("--redis: %w", err)
+	}
+	opts.ClientName = "rookery-" + id
+	client := redis.NewUniversalClient(opts)
+	b, err := bus.NewRedis(client, busOpts)
+	if err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("--redis: %w", err)
+	}
+	p := presence.NewRedis(client, b.Live, &presence.Options{Prefix: c.Prefix, ConnName: opts.ClientName})
+	return b, p, store.NewRedis(client, c.Prefix), func() { client.Close() }, nil
+}
