@@ -1,0 +1,90 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func (r *Redis) Read(ctx context.Context, topic string, after uint64, limit int) (Page, error) {
+	if r.invalid != nil {
+		return Page{}, r.invalid
+	}
+	p := partitionOf(topic)
+	keys := []string{r.key(p, "history", "id"), r.key(p, "meta", topic), r.key(p, "log", topic)}
+	answer, err := r.reads.insist(ctx, func() *redis.Cmd {
+		return readScript.cmd(keys, newEpoch(), after, limit, pageBytes, r.positionLife(topic))
+	})
+	if err != nil {
+		return Page{}, err
+	}
+	page, err := parsePage(answer, after)
+	if err != nil {
+		return Page{}, fmt.Errorf("bus: log of %s: %w", topic, err)
+	}
+	return page, nil
+}
+
+// parsePage reads the answer of read.lua. Offsets that it passes over are those of
+// removed messages.
+func parsePage(answer any, after uint64) (Page, error) {
+	list, _ := answer.([]any)
+	s := make([]string, len(list))
+	for i := range list {
+		s[i], _ = list[i].(string)
+	}
+	if len(s) < 6 || len(s)%2 != 0 {
+		return Page{}, errRecord
+	}
+	var err error
+	number := func(s string) uint64 {
+		n, e := strconv.ParseUint(s, 10, 64)
+		if e != nil {
+			err = e
+		}
+		return n
+	}
+	page := Page{Epoch: s[0], Head: number(s[1]), Previous: Position{s[2], number(s[3])}, First: number(s[4])}
+	until := number(s[5])
+	next := max(after+1, page.First)
+	for s = s[6:]; len(s) > 0 && err == nil; s = s[2:] {
+		var e Entry
+		e, err = parseRecord(number(s[0]), s[1])
+		for ; next < e.Offset && err == nil; next++ {
+			page.Entries = append(page.Entries, Entry{Offset: next})
+		}
+		page.Entries = append(page.Entries, e)
+		next = e.Offset + 1
+	}
+	for ; next <= until && err == nil; next++ {
+		page.Entries = append(page.Entries, Entry{Offset: next})
+	}
+	if err != nil {
+		return Page{}, err
+	}
+	return page, nil
+}
+
+// Remove leaves a hole in the stream, which Read fills.
+func (r *Redis) Remove(ctx context.Context, topic string, offset uint64) error {
+	return r.edit(ctx, topic, "xdel", strconv.FormatUint(offset, 10)+"-0")
+}
+
+func (r *Redis) Clear(ctx context.Context, topic string) error {
+	return r.edit(ctx, topic, "unlink")
+}
+
+// edit runs a command on a topic's log.
+func (r *Redis) edit(ctx context.Context, topic, command string, args ...any) error {
+	if r.invalid != nil {
+		return r.invalid
+	}
+	_, err := r.writes.insist(ctx, func() *redis.Cmd {
+		cmd := redis.NewCmd(context.Background(), append([]any{command, r.key(partitionOf(topic), "log", topic)}, args...)...)
+		cmd.SetFirstKeyPos(1)
+		return cmd
+	})
+	return err
+}

@@ -1,0 +1,66 @@
+package bus
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed fence.lua
+	fenceSource string
+	//go:embed publish.lua
+	publishSource string
+	//go:embed positions.lua
+	positionsSource string
+	//go:embed read.lua
+	readSource string
+
+	publishScript   = newScript(publishSource)
+	positionsScript = newScript(positionsSource)
+	readScript      = newScript(readSource)
+
+	scripts = map[string]*script{
+		publishScript.hash: publishScript, positionsScript.hash: positionsScript, readScript.hash: readScript,
+	}
+)
+
+// A script is one of the bus's Lua scripts, behind the fence.
+type script struct{ source, hash string }
+
+func newScript(source string) *script {
+	source = fenceSource + "\n" + source
+	sum := sha1.Sum([]byte(source))
+	return &script{source, hex.EncodeToString(sum[:])}
+}
+
+// cmd returns the call of s with keys, by its hash.
+func (s *script) cmd(keys []string, args ...any) *redis.Cmd {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, "evalsha", s.hash, len(keys))
+	for _, k := range keys {
+		all = append(all, k)
+	}
+	cmd := redis.NewCmd(context.Background(), append(all, args...)...)
+	cmd.SetFirstKeyPos(3)
+	return cmd
+}
+
+// inFull turns a call by hash that met a server that does not know the script into
+// one that brings the script along.
+func inFull(cmd *redis.Cmd) *redis.Cmd {
+	args := cmd.Args()
+	args[0], args[1] = "eval", scripts[args[1].(string)].source
+	again := redis.NewCmd(context.Background(), args...)
+	again.SetFirstKeyPos(3)
+	return again
+}
+
+// unknownScript tells whether err means that the server does not have the script.
+func unknownScript(err error) bool {
+	return errors.Is(err, redis.ErrNoScript) || redis.HasErrorPrefix(err, "NOSCRIPT")
+}
