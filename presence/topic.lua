@@ -1,0 +1,55 @@
+-- The head of every script that touches the roster of a topic. All keys, and the live
+-- channel, are in one slot.
+--   KEYS  roster  hash: epoch, version, run (the run id of the Redis that wrote them)
+--         online  hash: user -> number of incarnations that have the user
+--         mine    set: the users that the incarnation has
+--         fence   string: the incarnation's last turn in this partition, or 'dead'
+--   ARGV  epoch (in case a new one begins), live channel, prefix of a payload, …
+local roster, online, mine, fence = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local day = 86400
+
+-- Lets a turn in, or returns why not. The dead, and turns that come too late, stay out.
+local function refused(turn)
+  local last = redis.call('GET', fence)
+  if last == 'dead' then
+    return redis.error_reply('CONDEMNED this incarnation was reaped')
+  elseif last and tonumber(last) > tonumber(turn) then
+    return redis.error_reply('STALE turn ' .. last .. ' was here before turn ' .. turn)
+  end
+  redis.call('SET', fence, turn, 'EX', day)
+end
+
+-- Takes users, already out of 'mine', from the roster; returns the names that left.
+local function depart(users)
+  local names = {}
+  for _, user in ipairs(users) do
+    if redis.call('HINCRBY', online, user, -1) <= 0 then
+      redis.call('HDEL', online, user)
+      names[#names + 1] = ' -' .. user
+    end
+  end
+  return names
+end
+
+-- Ends every script: what changed becomes the next version, and is told to all. When
+-- another Redis than this one wrote the last version, it may have written versions that
+-- this one lost: a new epoch begins, and is told even if nothing changed.
+local function publish(names)
+  local last = redis.call('HMGET', roster, 'epoch', 'version', 'run')
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  if last[3] == run then
+    if #names == 0 then return end
+  else
+    if #names == 0 and not last[1] then return end
+    last[1], last[2] = ARGV[1], '0'
+  end
+  local version = string.format('%.0f', tonumber(last[2]) + 1)
+  redis.call('HSET', roster, 'epoch', last[1], 'version', version, 'run', run)
+  local count = redis.call('HLEN', online)
+  if count == 0 then
+    redis.call('EXPIRE', roster, day)
+  else
+    redis.call('PERSIST', roster)
+  end
+  redis.call('SPUBLISH', ARGV[2], ARGV[3] .. 'p ' .. last[1] .. ' ' .. version .. ' ' .. count .. table.concat(names))
+end
