@@ -41,6 +41,7 @@ type Node struct {
 	presence   presence.Presence  // Fixed at construction.
 	store      store.Store        // Fixed at construction.
 	heartbeat  time.Duration      // Fixed at construction.
+	rhythm     rhythm             // Fixed at construction.
 	maxFrame   int                // Fixed at construction.
 	drainDelay time.Duration      // Fixed at construction.
 	drainTime  time.Duration      // Fixed at construction.
@@ -86,6 +87,7 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		users:      &userCounts{counts: make(map[string]int)},
 		logReads:   make(chan struct{}, maxLogReads),
 	}
+	n.rhythm = newRhythm(n.heartbeat)
 	n.stopped, n.stop = context.WithCancel(context.Background())
 	n.interest = newInterest(n)
 	n.rosters = newRosters(n)

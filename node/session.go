@@ -53,8 +53,9 @@ type session struct {
 	closeBy               time.Time
 	gone                  bool
 	pinged                bool
-	acked                 uint64
-	lifeAt                time.Time // when acked last grew
+	acked                 uint64 // bytes that the peer's TCP had confirmed when last looked at
+	ackedAt               int64  // when acked last grew, Unix milliseconds; 0 while nobody looks
+	lifeAt                int64  // the last sign of life besides frames, Unix milliseconds
 }
 
 // A membership is a topic that a session joined. Owned by its reader.

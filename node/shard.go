@@ -9,14 +9,22 @@ import (
 )
 
 const (
-	tickEvery   = 5 * time.Second
-	batchBytes  = 64 << 10         // most that one write carries
-	silentPing  = 30 * time.Second // a session that was silent so long gets a WebSocket ping
-	silentLost  = 40 * time.Second // one without any sign of life for so long is closed
-	stuckLost   = 30 * time.Second // one that took nothing of what waits for so long is closed
-	closeLinger = 5 * time.Second  // so long a peer has to answer a close frame
-	unusedTicks = 2                // a room without sessions is kept heard so long, for those who come back
+	batchBytes  = 64 << 10        // most that one write carries
+	closeLinger = 5 * time.Second // so long a peer has to answer a close frame
+	unusedTicks = 2               // a room without sessions is kept heard so long, for those who come back
 )
+
+// A rhythm is how sessions are looked after. All of it follows from the heartbeat: with
+// 25 s, sessions are looked at every 5 s; one without a sign of life for 30 s gets a ping,
+// and is closed after 40 s. One that takes nothing of what waits for it is closed after 30 s.
+type rhythm struct {
+	tick, ping, lost, stuck time.Duration
+}
+
+func newRhythm(heartbeat time.Duration) rhythm {
+	fifth := heartbeat / 5
+	return rhythm{tick: fifth, ping: 6 * fifth, lost: 8 * fifth, stuck: 6 * fifth}
+}
 
 // A shard owns a part of the node's sessions, with their cursors and the rings of
 // their topics. Only its run goroutine touches them, so that joining, leaving and
@@ -49,7 +57,7 @@ func newShard(n *Node, index int) *shard {
 
 // run works off the mailbox until ctx is done.
 func (sh *shard) run(ctx context.Context) {
-	tick := time.NewTicker(tickEvery)
+	tick := time.NewTicker(sh.node.rhythm.tick)
 	defer tick.Stop()
 	var letters []letter
 	for {
@@ -362,6 +370,8 @@ func (sh *shard) tick(now time.Time) {
 	}
 }
 
+// examine pings a session that has been silent, and closes one that is dead or stuck. Bytes
+// that the peer's TCP acknowledges are a sign of life too.
 func (sh *shard) examine(s *session, now time.Time) {
 	if s.last {
 		if now.After(s.closeBy) {
@@ -369,22 +379,24 @@ func (sh *shard) examine(s *session, now time.Time) {
 		}
 		return
 	}
-	silent := now.Sub(time.UnixMilli(s.socket.heard.Load()))
-	blocked := s.socket.isBlocked()
-	if silent < silentPing-tickEvery && !blocked {
-		s.pinged, s.lifeAt = false, time.Time{}
+	r := sh.node.rhythm
+	heard, blocked := s.socket.heard.Load(), s.socket.isBlocked()
+	since := func(ms int64) time.Duration { return time.Duration(now.UnixMilli()-ms) * time.Millisecond }
+	if since(heard) < r.ping-r.tick && !blocked {
+		s.pinged, s.ackedAt = false, 0
 		return
 	}
-	// What the peer's TCP has acknowledged since the last look is a sign of life.
-	if acked := s.socket.acknowledged(); acked != s.acked || s.lifeAt.IsZero() {
-		s.acked, s.lifeAt = acked, now
+	if acked := s.socket.acknowledged(); s.ackedAt == 0 {
+		s.acked, s.ackedAt, s.lifeAt = acked, now.UnixMilli(), heard
+	} else if acked != s.acked {
+		s.acked, s.ackedAt, s.lifeAt, s.pinged = acked, now.UnixMilli(), now.UnixMilli(), false
 	}
-	quiet := now.Sub(s.lifeAt)
+	idle := since(max(heard, s.lifeAt))
 	switch {
-	case blocked && quiet >= stuckLost, silent >= silentLost && quiet >= silentLost-silentPing && s.pinged:
+	case blocked && since(s.ackedAt) >= r.stuck, idle >= r.lost:
 		s.code = wire.CloseLost
 		s.socket.abort()
-	case silent >= silentPing && !s.pinged:
+	case idle >= r.ping && !s.pinged:
 		s.pinged = true
 		sh.own(s, s.kind.ping())
 	}

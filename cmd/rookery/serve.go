@@ -170,7 +170,7 @@ func (c *serveCmd) backend(id string) (bus.Bus, presence.Presence, store.Store, 
 	if len(c.Redis) == 0 {
 		slog.Info("running alone in memory: messages and logs end with this process; give --redis to make a cluster")
 		b := bus.NewMemory(busOpts).Attach()
-		p := presence.NewMemory(nil).Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+		p := presence.NewMemory().Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 		return b, p, store.NewMemory(), func() {}, nil
 	}
 	opts, err := bus.ParseURLs(c.Redis)
