@@ -240,12 +240,12 @@ func (k *socket) finish() (n int, err error) {
 	if k.raw == nil {
 		return k.Conn.Write(k.rest)
 	}
-	waited := false
 	e := k.raw.Write(func(fd uintptr) bool {
-		if len(k.rest) == 0 && waited {
-			return true
+		// The poller tells changes only, and forgot those before this call: so the state has to
+		// be looked at here before waiting.
+		if len(k.rest) == 0 {
+			return hasRoom(int(fd))
 		}
-		waited = true
 		for n < len(k.rest) {
 			var m int
 			m, err = writeOnce(int(fd), k.rest[n:])
@@ -253,15 +253,22 @@ func (k *socket) finish() (n int, err error) {
 				return true
 			}
 			if m == 0 {
-				return false // until the poller says that the socket is writable
+				return false
 			}
 		}
-		return len(k.rest) > 0
+		return true
 	})
 	if err == nil {
 		err = e
 	}
 	return n, err
+}
+
+// hasRoom reports whether the kernel would take more.
+func hasRoom(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	return n > 0 || (err != nil && err != unix.EINTR)
 }
 
 // isBlocked reports whether a helper runs.
