@@ -141,7 +141,7 @@ func TestResets(t *testing.T) {
 		r.join(p, 5, nil)
 
 		reset := wire.Reset{Topic: "lobby", Position: wire.Position{Epoch: "f", Offset: 9}, After: 6, Reason: "epoch", Recovered: false}
-		p.send(reset, message("lobby", 7))
+		p.send(reset, reset, message("lobby", 7))
 		if got := next[*wire.Reset](r); *got != reset {
 			t.Errorf("got %+v, want %+v", *got, reset)
 		}
@@ -228,7 +228,7 @@ func TestResumeFails(t *testing.T) {
 func TestResumeMoreThanAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
-		resume := make(map[string]wire.Position)
+		resume := map[string]wire.Position{"*": {Epoch: "e", Offset: 1}, "@alice": {Epoch: "e", Offset: 1}}
 		for i := range 200 {
 			resume[fmt.Sprintf("%s-%d", strings.Repeat("x", 100), i)] = wire.Position{Epoch: "e", Offset: 1}
 		}
@@ -241,6 +241,9 @@ func TestResumeMoreThanAFrame(t *testing.T) {
 		}
 		if len(in) == 0 || len(in) == len(resume) {
 			t.Errorf("the hello resumes %d of %d topics", len(in), len(resume))
+		}
+		if !in["*"] || !in["@alice"] {
+			t.Error("the hello leaves out what the session is in at once")
 		}
 		for len(in) < len(resume) {
 			c := p.expect("join")
@@ -510,9 +513,14 @@ func TestRoster(t *testing.T) {
 		if !c.Presence || c.After.Offset != 3 {
 			t.Errorf("got %+v, want to join with presence, after 3", c)
 		}
+		p.send(message("lobby", 4)) // on its way when the join came
 		answer(c, "alice")
-		p.send(message("lobby", 4))
-		next[*wire.Message](r)
+		p.send(message("lobby", 4), message("lobby", 5))
+		for _, want := range []uint64{4, 5} {
+			if got := next[*wire.Message](r); got.Offset != want {
+				t.Errorf("got %d, want %d", got.Offset, want)
+			}
+		}
 		check("alice")
 	})
 }
@@ -775,6 +783,27 @@ func TestCloseCodes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The node learns that the client means to go.
+func TestEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		r := start(t, s.client(nil))
+		p := <-s.peers
+		p.welcome()
+		next[*client.Connected](r)
+		r.cancel()
+		if err := p.ended(); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+			t.Errorf("the connection ended with %v, want a normal closure", err)
+		}
+		if err := <-r.result; err != nil {
+			t.Errorf("Run returned %v, want nil", err)
+		}
+		if err := r.Ping(context.Background()); !errors.Is(err, client.ErrClosed) {
+			t.Errorf("Ping after the end: got %v, want ErrClosed", err)
+		}
+	})
 }
 
 func TestBadURL(t *testing.T) {
