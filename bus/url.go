@@ -66,6 +66,8 @@ func parseURL(s string) (*redis.UniversalOptions, error) {
 	if err != nil { // its text would show the password
 		return nil, errors.New("a Redis URL cannot be parsed: it should look like redis://user:password@host:6379, with special characters of the password percent-encoded")
 	}
+	query := u.Query()
+	u.RawQuery = "" // errors show the rest
 	scheme, kind, _ := strings.Cut(u.Scheme, "+")
 	if scheme != "redis" && scheme != "rediss" || kind != "" && kind != "cluster" && kind != "sentinel" {
 		return nil, fmt.Errorf("Redis URL %s: the scheme should be redis, rediss, redis+cluster or redis+sentinel", u.Redacted())
@@ -104,7 +106,7 @@ func parseURL(s string) (*redis.UniversalOptions, error) {
 		if opts.MasterName == "" {
 			return bad("the path should be the name of the master that the Sentinels watch")
 		}
-		for name, values := range u.Query() {
+		for name, values := range query {
 			switch name {
 			case "sentinel_username":
 				opts.SentinelUsername = values[0]
@@ -114,7 +116,7 @@ func parseURL(s string) (*redis.UniversalOptions, error) {
 				return nil, fmt.Errorf("Redis URL of Sentinels: unknown parameter %q", name)
 			}
 		}
-	} else if u.RawQuery != "" {
+	} else if len(query) > 0 {
 		return nil, errors.New("a Redis URL has no parameters: leave out what follows the question mark")
 	}
 	if len(path) > 1 {
