@@ -20,6 +20,7 @@ const (
 	rosterGrow     = 1_000                  // users from which the interval grows
 	rosterMax      = 10_000                 // users beyond which a node keeps only the count
 	rosterTimeout  = 5 * time.Second
+	rosterSettle   = 4 * time.Second // after the cluster forgot a roster: so long its nodes have to say again who is there
 )
 
 // rosters keeps who is in the topics whose sessions asked for it, and tells them of
@@ -220,13 +221,17 @@ func (rs *rosters) loadedPage(r *roster, p presence.Roster, err error) bool {
 // take makes the roster what the cluster says, telling the difference to what was
 // announced. The caller holds mu.
 func (rs *rosters) take(r *roster, p presence.Roster) {
-	first := r.epoch == ""
+	first := !r.loaded
 	changed := p.Online != r.online
+	if !first && p.Epoch != r.epoch {
+		r.told = time.Now().Add(rosterSettle - r.interval())
+	}
 	r.epoch, r.version, r.online = p.Epoch, p.Version, p.Online
 	switch {
 	case p.Online > rosterMax || p.Next != "":
 		r.users, r.unnamed = nil, true
 	case first:
+		clear(r.pending)
 		r.users = make(map[string]struct{}, len(p.Users))
 		for _, u := range p.Users {
 			r.users[u] = struct{}{}
@@ -336,8 +341,7 @@ func (rs *rosters) schedule(r *roster) {
 	if _, ok := rs.due[r.topic]; ok {
 		return
 	}
-	interval := rosterInterval * time.Duration(1+r.online/rosterGrow)
-	if at := r.told.Add(interval); time.Until(at) > 0 {
+	if at := r.told.Add(r.interval()); time.Until(at) > 0 {
 		rs.due[r.topic] = at
 		select {
 		case rs.wake <- struct{}{}:
@@ -346,6 +350,11 @@ func (rs *rosters) schedule(r *roster) {
 		return
 	}
 	rs.tell(r)
+}
+
+// interval is the least time between two presence frames.
+func (r *roster) interval() time.Duration {
+	return rosterInterval * time.Duration(1+r.online/rosterGrow)
 }
 
 // tell sends one presence frame. The caller holds mu.

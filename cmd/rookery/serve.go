@@ -178,11 +178,17 @@ func (c *serveCmd) backend(id string) (bus.Bus, presence.Presence, store.Store, 
 		return nil, nil, nil, nil, fmt.Errorf("--redis: %w", err)
 	}
 	opts.ClientName = "rookery-" + id
+	redis.SetLogger(redisLogger{})
 	client := redis.NewUniversalClient(opts)
-	b, err := bus.NewRedis(client, busOpts)
-	if err != nil {
-		return nil, nil, nil, nil, fmt.Errorf("--redis: %w", err)
-	}
+	b := bus.NewRedis(client, busOpts)
 	p := presence.NewRedis(client, b.Live, &presence.Options{Prefix: c.Prefix, ConnName: opts.ClientName})
 	return b, p, store.NewRedis(client, c.Prefix), func() { client.Close() }, nil
+}
+
+// redisLogger keeps what the Redis library says for those who look for it: what matters of
+// it, the bus and presence say themselves.
+type redisLogger struct{}
+
+func (redisLogger) Printf(ctx context.Context, format string, args ...any) {
+	slog.DebugContext(ctx, fmt.Sprintf(format, args...))
 }

@@ -1,0 +1,333 @@
+package faults_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/internal/redistest"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// patience bounds every wait. It is only reached when something is wrong.
+const patience = 60 * time.Second
+
+var binary string // the rookery under test
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "rookery-faults-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "rookery")
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// A process is one `rookery serve`.
+type process struct {
+	tb     testing.TB
+	cmd    *exec.Cmd
+	ID     string
+	addr   string // host:port of the sessions
+	admin  string // host:port
+	exited chan struct{}
+}
+
+// serve starts a node on free ports and waits until it is ready.
+func serve(tb testing.TB, redis *redistest.Server, flags ...string) *process {
+	tb.Helper()
+	args := append([]string{"serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--drain-delay=100ms", "--handshakes=100000"}, flags...)
+	if redis != nil {
+		args = append(args, "--redis="+redis.URL())
+	}
+	p := &process{tb: tb, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	runtime.LockOSThread() // Pdeathsig is about the thread that started the process
+	defer runtime.UnlockOSThread()
+	if err := p.cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	listening := make(chan struct{})
+	var lines strings.Builder
+	var mu sync.Mutex
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		heard := false
+		for scan := bufio.NewScanner(stderr); scan.Scan(); {
+			mu.Lock()
+			fmt.Fprintln(&lines, scan.Text())
+			mu.Unlock()
+			var l struct{ Msg, Addr, Admin, Node string }
+			if json.Unmarshal(scan.Bytes(), &l) == nil && l.Msg == "listening" && !heard {
+				p.addr, p.admin, p.ID, heard = l.Addr, l.Admin, l.Node, true
+				close(listening)
+			}
+		}
+	})
+	go func() {
+		reading.Wait()
+		p.cmd.Wait()
+		close(p.exited)
+	}()
+	tb.Cleanup(func() {
+		p.cmd.Process.Signal(syscall.SIGCONT)
+		p.kill()
+		if tb.Failed() {
+			mu.Lock()
+			tb.Logf("node %s said:\n%s", p.ID, tail(lines.String(), 4000))
+			mu.Unlock()
+		}
+	})
+	select {
+	case <-listening:
+	case <-p.exited:
+		tb.Fatalf("node ended at once:\n%s", lines.String())
+	case <-time.After(patience):
+		tb.Fatal("node does not listen")
+	}
+	p.awaitReady(true)
+	return p
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+func (p *process) url() string { return "ws://" + p.addr + "/ws" }
+
+// kill is kill -9. It is safe to repeat.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.exited
+}
+
+func (p *process) signal(s os.Signal) { p.cmd.Process.Signal(s) }
+
+// awaitReady waits until /readyz says what is wanted.
+func (p *process) awaitReady(want bool) {
+	p.tb.Helper()
+	await(p.tb, fmt.Sprintf("ready=%v on %s", want, p.ID), func() bool {
+		c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		r, err := c.Get("http://" + p.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+		return (r.StatusCode == http.StatusOK) == want
+	})
+}
+
+// rss is the node's resident memory in bytes.
+func (p *process) rss() int {
+	p.tb.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	var size, resident int
+	fmt.Sscan(string(b), &size, &resident)
+	return resident * os.Getpagesize()
+}
+
+// await polls until done returns true: for what no event tells.
+func await(tb testing.TB, what string, done func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(patience)
+	for !done() {
+		if time.Now().After(deadline) {
+			tb.Fatalf("in vain: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// A member is a client that keeps everything it got.
+type member struct {
+	*client.Client
+	tb   testing.TB
+	user string
+	done chan struct{}
+	stop context.CancelFunc
+
+	mu        sync.Mutex
+	changed   chan struct{}              // Guarded by mu. Closed and replaced at each event.
+	messages  map[string][]*wire.Message // by topic. Guarded by mu.
+	resets    []*wire.Reset              // Guarded by mu.
+	people    map[string]map[string]bool // who is in a topic, by its presence frames. Guarded by mu.
+	left      map[string]int             // how often a user was seen leaving, by topic and user. Guarded by mu.
+	joined    map[string]int             // likewise. Guarded by mu.
+	connects  int                        // Guarded by mu.
+	faults    []string                   // what must not be. Guarded by mu.
+	positions map[string]wire.Position   // of the last message, by topic. Guarded by mu.
+}
+
+// enter runs a client at url until the test ends.
+func enter(tb testing.TB, url, user string) *member {
+	tb.Helper()
+	m := &member{
+		Client: client.New(url, &client.Options{User: user}), tb: tb, user: user,
+		done: make(chan struct{}), changed: make(chan struct{}),
+		messages: make(map[string][]*wire.Message), people: make(map[string]map[string]bool),
+		left: make(map[string]int), joined: make(map[string]int),
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := m.Run(ctx); err != nil {
+			m.fault("Run: %v", err)
+		}
+	})
+	wg.Go(func() {
+		for ev := range m.Events(context.Background()) {
+			m.take(ev)
+		}
+	})
+	go func() { wg.Wait(); close(m.done) }()
+	tb.Cleanup(m.leave)
+	return m
+}
+
+// leave ends the client and reports what it found wrong. It is safe to repeat.
+func (m *member) leave() {
+	m.stop()
+	<-m.done
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.faults {
+		m.tb.Errorf("%s: %s", m.user, f)
+	}
+	m.faults = nil
+}
+
+func (m *member) fault(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults = append(m.faults, fmt.Sprintf(format, args...))
+}
+
+func (m *member) take(ev client.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch ev := ev.(type) {
+	case *client.Connected:
+		m.connects++
+	case *wire.Message:
+		m.messages[ev.Topic] = append(m.messages[ev.Topic], ev)
+	case *wire.Reset:
+		m.resets = append(m.resets, ev)
+	case *wire.Presence:
+		in := m.people[ev.Topic]
+		if in == nil {
+			in = make(map[string]bool)
+			m.people[ev.Topic] = in
+		}
+		for _, u := range ev.Joined {
+			in[u] = true
+			m.joined[ev.Topic+" "+u]++
+		}
+		for _, u := range ev.Left {
+			delete(in, u)
+			m.left[ev.Topic+" "+u]++
+		}
+	}
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// join joins a room, with its roster.
+func (m *member) join(topic string, opts *client.JoinOptions) *wire.Joined {
+	m.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	j, err := m.Join(ctx, topic, opts)
+	if err != nil {
+		m.tb.Fatalf("%s joins %s: %v", m.user, topic, err)
+	}
+	return j
+}
+
+// say publishes until it is acknowledged.
+func (m *member) say(topic, text string) *wire.Published {
+	m.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	p, err := m.Publish(ctx, topic, text, nil)
+	if err != nil {
+		m.tb.Fatalf("%s publishes to %s: %v", m.user, topic, err)
+	}
+	return p
+}
+
+// await waits until what the member got is as wanted.
+func (m *member) await(what string, done func() bool) {
+	m.tb.Helper()
+	deadline := time.After(patience)
+	for {
+		m.mu.Lock()
+		ok, changed := done(), m.changed
+		m.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			got := ""
+			for topic, list := range m.messages {
+				got += fmt.Sprintf(" %s:%d", topic, len(list))
+			}
+			m.tb.Fatalf("%s waits in vain: %s; got%s, %d resets, %d connects", m.user, what, got, len(m.resets), m.connects)
+		}
+	}
+}
+
+// awaitTexts waits until the member got exactly texts in a topic, in order, each once.
+func (m *member) awaitTexts(topic string, texts []string) {
+	m.tb.Helper()
+	m.await(fmt.Sprintf("%d messages in %s", len(texts), topic), func() bool { return len(m.messages[topic]) >= len(texts) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := len(m.messages[topic]); n != len(texts) {
+		m.tb.Fatalf("%s got %d messages in %s, want %d", m.user, n, topic, len(texts))
+	}
+	for i, msg := range m.messages[topic] {
+		var got string
+		json.Unmarshal(msg.Data, &got)
+		if got != texts[i] {
+			m.tb.Fatalf("%s got %q as message %d of %s, want %q", m.user, got, i, topic, texts[i])
+		}
+	}
+}
