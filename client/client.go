@@ -72,13 +72,13 @@ type CloseError struct {
 
 func (e *CloseError) Error() string {
 	s := fmt.Sprintf("the node closed the connection with code %d", e.Code)
-	if e.Reason != "" {
-		s += " (" + e.Reason + ")"
+	switch {
+	case e.Err != nil:
+		return s + ": " + e.Err.Error()
+	case e.Reason != "":
+		return s + ": " + e.Reason
 	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
+	return s + ": " + e.Code.String()
 }
 
 func (e *CloseError) Unwrap() error {
@@ -181,7 +181,7 @@ func (c *Client) await(ctx context.Context, k *call, stuck <-chan struct{}) (*co
 		if k.cmd.Type == "join" {
 			m = nil
 		}
-		live, trouble, ended, changed := c.live, c.trouble, c.ended, c.changed
+		live, ended, changed := c.live, c.ended, c.changed
 		there := live != nil && (m == nil || m.in)
 		c.mu.Unlock()
 		switch {
@@ -195,12 +195,19 @@ func (c *Client) await(ctx context.Context, k *call, stuck <-chan struct{}) (*co
 		case <-stuck:
 			return nil, ErrBacklog
 		case <-ctx.Done():
-			if live == nil && trouble != nil {
-				return nil, fmt.Errorf("%w: %w (%w)", ErrDisconnected, ctx.Err(), trouble)
-			}
-			return nil, ctx.Err()
+			return nil, c.explain(ctx.Err())
 		}
 	}
+}
+
+// explain adds why there is no connection to the error of waiting for one.
+func (c *Client) explain(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == nil && c.trouble != nil {
+		return fmt.Errorf("%w: %w (%w)", ErrDisconnected, c.trouble, err)
+	}
+	return err
 }
 
 // retire ends cn for those who wait for it.

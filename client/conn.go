@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +56,7 @@ type ending struct {
 }
 
 var (
+	errCut     = errors.New("the connection was cut")
 	errSilent  = errors.New("nothing was heard from the node for too long")
 	errStalled = errors.New("the node does not take what is sent to it")
 )
@@ -90,7 +94,7 @@ func (c *Client) dial(ctx context.Context) (*conn, ending) {
 		Subprotocols: []string{wire.Subprotocol},
 	})
 	if err != nil {
-		end := ending{err: err}
+		end := ending{err: brief(err)}
 		if answer != nil && (answer.StatusCode == http.StatusServiceUnavailable || answer.StatusCode == http.StatusTooManyRequests) {
 			end.err = fmt.Errorf("the node is busy (%s)", answer.Status)
 			end.hint = retryAfter(answer.Header, time.Now())
@@ -104,7 +108,7 @@ func (c *Client) dial(ctx context.Context) (*conn, ending) {
 	ws.SetReadLimit(frameBound)
 	if err := ws.Write(dialing, websocket.MessageText, hello); err != nil {
 		ws.CloseNow()
-		return nil, ending{err: err}
+		return nil, ending{err: brief(err)}
 	}
 	cn := &conn{
 		ws:        ws,
@@ -227,7 +231,7 @@ func (cn *conn) post(frame []byte) bool {
 
 // ending judges the error that ended a welcome or a refused connection.
 func (cn *conn) ending(err error) ending {
-	end := ending{err: err}
+	end := ending{err: brief(err)}
 	if !cn.welcomed.IsZero() {
 		end.stood = time.Since(cn.welcomed)
 	}
@@ -249,4 +253,19 @@ func (cn *conn) ending(err error) ending {
 		}
 	}
 	return end
+}
+
+// brief takes an error of the network out of the layers that it came through.
+func brief(err error) error {
+	var request *url.Error
+	var op *net.OpError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errCut
+	case errors.As(err, &op):
+		return op
+	case errors.As(err, &request):
+		return request.Err
+	}
+	return err
 }

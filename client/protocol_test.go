@@ -815,6 +815,23 @@ func TestBadURL(t *testing.T) {
 	}
 }
 
+// A call that waited in vain says what is wrong.
+func TestNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		for range 9 {
+			s.refuseNext(func(w http.ResponseWriter) { w.WriteHeader(http.StatusTeapot) })
+		}
+		r := start(t, s.client(nil))
+		ctx, cancel := context.WithTimeout(r.ctx, time.Second)
+		defer cancel()
+		_, err := r.Join(ctx, "lobby", nil)
+		if !errors.Is(err, client.ErrDisconnected) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "418") {
+			t.Errorf("got %v, want the deadline, and that the answer was 418", err)
+		}
+	})
+}
+
 func TestRunTwice(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())

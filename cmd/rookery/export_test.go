@@ -1,0 +1,6 @@
+package main
+
+var (
+	Printable = printable
+	Text      = text
+)
