@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"strconv"
 	"unicode/utf8"
 )
@@ -19,33 +19,55 @@ const (
 	maxKey      = 128          // bytes of a publish's key
 	maxResume   = 1000         // topics that one hello resumes
 	maxSession  = 64           // bytes of a session id
+	maxEpoch    = 64           // bytes of an epoch
+	maxCursor   = 256          // bytes of a cursor of members
 )
 
-// raw is a command as it stands in JSON. Numbers are checked when read: encoding/json
-// would refuse the whole frame, and the error could not name its id.
+// raw holds a command's values as they stand in JSON, nil where the frame has none.
 type raw struct {
-	Type     string                `json:"type"`
-	ID       json.Number           `json:"id"`
-	Topic    *string               `json:"topic"`
-	Token    string                `json:"token"`
-	User     *string               `json:"user"`
-	Was      string                `json:"was"`
-	Resume   map[string]*rawCursor `json:"resume"`
-	After    *rawCursor            `json:"after"`
-	Recent   json.Number           `json:"recent"`
-	Presence bool                  `json:"presence"`
-	Data     json.RawMessage       `json:"data"`
-	Key      string                `json:"key"`
-	Echo     *bool                 `json:"echo"`
-	Before   json.Number           `json:"before"`
-	Limit    json.Number           `json:"limit"`
-	Offset   *json.Number          `json:"offset"`
-	Cursor   string                `json:"cursor"`
+	typ, id, topic, token, user, was, resume, after, recent, presence,
+	data, key, echo, before, limit, offset, cursor []byte
 }
 
-type rawCursor struct {
-	Epoch  string      `json:"epoch"`
-	Offset json.Number `json:"offset"`
+// field returns where the value of a member goes, nil for a name that means nothing.
+func (r *raw) field(name string) *[]byte {
+	switch name {
+	case "type":
+		return &r.typ
+	case "id":
+		return &r.id
+	case "topic":
+		return &r.topic
+	case "token":
+		return &r.token
+	case "user":
+		return &r.user
+	case "was":
+		return &r.was
+	case "resume":
+		return &r.resume
+	case "after":
+		return &r.after
+	case "recent":
+		return &r.recent
+	case "presence":
+		return &r.presence
+	case "data":
+		return &r.data
+	case "key":
+		return &r.key
+	case "echo":
+		return &r.echo
+	case "before":
+		return &r.before
+	case "limit":
+		return &r.limit
+	case "offset":
+		return &r.offset
+	case "cursor":
+		return &r.cursor
+	}
+	return nil
 }
 
 // needs tells what each type of command must have.
@@ -61,22 +83,26 @@ var needs = map[string]struct{ topic, data, offset bool }{
 	"ping":    {},
 }
 
-// ParseCommand reads one frame from a client. Names come back in NFC, Data compacted. The
-// error is a *Error that says what to do, with the frame's id and topic where they could be read;
-// the Command then has those too. Unknown fields are ignored.
+// ParseCommand reads one frame from a client. Names come back in NFC, Data compacted. Data may
+// be a part of b: it is good for as long as b does not change.
+//
+// The error is a *Error that says what to do, with the frame's id and topic where they could be
+// read; the Command then has those too, and its type. Field names count as they are written, a
+// field that is null is as good as missing (but null is data), one that stands twice is
+// refused, unknown ones are ignored.
 func ParseCommand(b []byte) (Command, error) {
-	if err := checkJSON(b); err != nil {
-		return Command{}, err
+	spaced, err := check(b, MaxDepth)
+	switch {
+	case errors.Is(err, errTooDeep):
+		return Command{}, bad("nested deeper than %d", MaxDepth)
+	case err != nil:
+		return Command{}, bad("%s", err)
 	}
+	p := commandParser{spaced: spaced}
 	var r raw
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(&r); err != nil {
-		return Command{}, syntaxError(err)
+	for name, value := range members(b) {
+		p.keep(&r, name, value)
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return Command{}, bad("one JSON object a frame: something follows it")
-	}
-	p := commandParser{}
 	c := p.parse(&r)
 	if p.err != nil {
 		p.err.ID, p.err.Topic = c.ID, c.Topic
@@ -89,40 +115,11 @@ func bad(format string, args ...any) *Error {
 	return &Error{Code: BadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
-func syntaxError(err error) *Error {
-	var typ *json.UnmarshalTypeError
-	if errors.As(err, &typ) && typ.Field != "" {
-		return bad("field %q must not be a JSON %s", typ.Field, typ.Value)
-	}
-	return bad("not a JSON object: send one object a frame")
-}
-
-// checkJSON refuses, before any recursive parser sees it, what is not UTF-8 or nested too deep.
-func checkJSON(b []byte) error {
-	if !utf8.Valid(b) {
-		return bad("invalid UTF-8")
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > MaxDepth {
-				return bad("nested deeper than %d", MaxDepth)
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return nil
-}
-
 // A commandParser keeps the first error.
-type commandParser struct{ err *Error }
+type commandParser struct {
+	spaced bool // white space stands between tokens
+	err    *Error
+}
 
 func (p *commandParser) fail(e error) {
 	var w *Error
@@ -131,109 +128,185 @@ func (p *commandParser) fail(e error) {
 	}
 }
 
+// keep puts one member of the frame where it belongs.
+func (p *commandParser) keep(r *raw, name, value []byte) {
+	field := r.field(string(name[1 : len(name)-1]))
+	if field == nil {
+		if bytes.IndexByte(name, '\\') < 0 {
+			return
+		}
+		plain, _ := unquote(name)
+		if field = r.field(plain); field == nil {
+			return
+		}
+	}
+	if *field != nil {
+		p.fail(bad("field %s stands twice", name))
+	}
+	*field = value
+}
+
 func (p *commandParser) parse(r *raw) Command {
-	c := Command{Type: r.Type, ID: p.number("id", r.ID)}
-	need, known := needs[r.Type]
+	c := Command{Type: p.text("type", r.typ), ID: p.number("id", r.id)}
+	need, known := needs[c.Type]
 	if !known {
-		p.fail(bad("unknown type %q", clip(r.Type)))
+		p.fail(bad("unknown type %q", clip(c.Type)))
 		return c
 	}
-	if r.ID != "" && c.ID == 0 {
-		p.fail(bad("id must be an integer of at least 1"))
+	if has(r.id) && c.ID == 0 {
+		p.fail(bad("id must be an integer from 1 to 2^53-1"))
 	}
-	if r.Topic != nil {
-		topic, err := ParseTopic(*r.Topic)
+	if has(r.topic) {
+		topic, err := ParseTopic(p.text("topic", r.topic))
 		p.fail(err)
 		c.Topic = topic
 	} else if need.topic {
-		p.fail(bad("%s needs a topic", r.Type))
+		p.fail(bad("%s needs a topic", c.Type))
 	}
-	if r.User != nil {
-		user, err := CheckUser(*r.User)
+	if has(r.user) {
+		user, err := CheckUser(p.text("user", r.user))
 		p.fail(err)
 		c.User = user
 	}
-	c.Token, c.Was, c.Key, c.Cursor = r.Token, r.Was, r.Key, r.Cursor
-	c.Presence, c.NoEcho = r.Presence, r.Echo != nil && !*r.Echo
-	if len(c.Key) > maxKey {
-		p.fail(bad("key is longer than %d bytes", maxKey))
-	}
-	if len(c.Was) > maxSession {
-		p.fail(bad("was is longer than %d bytes", maxSession))
-	}
-	if r.After != nil {
-		at := p.position("after", r.After)
+	c.Token = p.text("token", r.token)
+	c.Was = p.short("was", r.was, maxSession)
+	c.Key = p.short("key", r.key, maxKey)
+	c.Cursor = p.short("cursor", r.cursor, maxCursor)
+	c.Presence = p.boolean("presence", r.presence, false)
+	c.NoEcho = !p.boolean("echo", r.echo, true)
+	if has(r.after) {
+		at := p.position("after", r.after)
 		c.After = &at
 	}
-	p.resume(&c, r.Resume)
-	c.Recent = int(min(p.number("recent", r.Recent), 1<<30))
-	c.Before = p.number("before", r.Before)
-	c.Limit = int(min(p.number("limit", r.Limit), 1<<30))
-	if r.Offset != nil {
-		c.Offset = p.number("offset", *r.Offset)
-	} else if need.offset {
-		p.fail(bad("%s needs an offset", r.Type))
+	c.Resume = p.resume(r.resume)
+	c.Recent = p.count("recent", r.recent)
+	c.Before = p.number("before", r.before)
+	c.Limit = p.count("limit", r.limit)
+	c.Offset = p.number("offset", r.offset)
+	if need.offset && !has(r.offset) {
+		p.fail(bad("%s needs an offset", c.Type))
 	}
 	if c.After != nil && c.Recent > 0 {
 		p.fail(bad("give after or recent, not both"))
 	}
 	if need.data {
-		if len(r.Data) == 0 {
-			p.fail(bad("%s needs data", r.Type))
+		if r.data == nil {
+			p.fail(bad("%s needs data", c.Type))
 		}
-		c.Data = compact(r.Data)
+		c.Data = r.data
+		if p.spaced {
+			c.Data = compact(r.data)
+		}
 	}
 	return c
 }
 
-func (p *commandParser) resume(c *Command, resume map[string]*rawCursor) {
-	if len(resume) == 0 {
-		return
+func has(value []byte) bool { return value != nil && string(value) != "null" }
+
+func (p *commandParser) text(field string, value []byte) string {
+	if !has(value) {
+		return ""
 	}
-	if len(resume) > maxResume {
-		p.fail(bad("resume has more than %d topics: join the others after the welcome", maxResume))
-		return
+	s, ok := unquote(value)
+	if !ok {
+		p.fail(bad("%s must be a string", field))
 	}
-	c.Resume = make(map[string]Position, len(resume))
-	for name, at := range resume {
-		topic, err := ParseTopic(name)
-		p.fail(err)
-		if at == nil {
-			p.fail(bad("resume needs an epoch and an offset for each topic"))
-			return
-		}
-		c.Resume[topic] = p.position("resume", at)
-	}
+	return s
 }
 
-func (p *commandParser) position(field string, r *rawCursor) Position {
-	if r.Epoch == "" || len(r.Epoch) > maxSession {
-		p.fail(bad("%s needs an epoch, as a server gave it", field))
+func (p *commandParser) short(field string, value []byte, most int) string {
+	s := p.text(field, value)
+	if len(s) > most {
+		p.fail(bad("%s is longer than %d bytes", field, most))
 	}
-	return Position{Epoch: r.Epoch, Offset: p.number(field+" offset", r.Offset)}
+	return s
 }
 
-func (p *commandParser) number(field string, n json.Number) uint64 {
-	if n == "" {
+func (p *commandParser) boolean(field string, value []byte, otherwise bool) bool {
+	switch {
+	case !has(value):
+		return otherwise
+	case string(value) == "true":
+		return true
+	case string(value) != "false":
+		p.fail(bad("%s must be true or false", field))
+	}
+	return false
+}
+
+// number reads an integer that JavaScript, too, counts exactly (RFC 7493, section 2.2).
+func (p *commandParser) number(field string, value []byte) uint64 {
+	if !has(value) {
 		return 0
 	}
-	v, err := strconv.ParseUint(string(n), 10, 53) // what JavaScript counts exactly
+	v, err := strconv.ParseUint(string(value), 10, 53)
 	if err != nil {
 		p.fail(bad("%s must be an integer from 0 to 2^53-1", field))
+		return 0
 	}
 	return v
 }
 
+// count reads a number of messages; which of the very large ones does not matter.
+func (p *commandParser) count(field string, value []byte) int {
+	return int(min(p.number(field, value), math.MaxInt32))
+}
+
+func (p *commandParser) resume(value []byte) map[string]Position {
+	if !has(value) {
+		return nil
+	}
+	if value[0] != '{' {
+		p.fail(bad("resume must be an object: topics and their positions"))
+		return nil
+	}
+	resume := make(map[string]Position)
+	for quoted, at := range members(value) {
+		name, _ := unquote(quoted)
+		topic, err := ParseTopic(name)
+		if err != nil {
+			p.fail(err)
+			return nil
+		}
+		if _, again := resume[topic]; again {
+			p.fail(bad("resume has the topic %q twice", topic))
+			return nil
+		}
+		if len(resume) == maxResume {
+			p.fail(bad("resume has more than %d topics: join the others after the welcome", maxResume))
+			return nil
+		}
+		resume[topic] = p.position("resume", at)
+	}
+	return resume
+}
+
+func (p *commandParser) position(field string, value []byte) Position {
+	if value[0] != '{' {
+		p.fail(bad("%s needs an epoch and an offset, as a server gave them", field))
+		return Position{}
+	}
+	var epoch, offset []byte
+	for name, v := range members(value) {
+		switch name, _ := unquote(name); name {
+		case "epoch":
+			epoch = v
+		case "offset":
+			offset = v
+		}
+	}
+	at := Position{Epoch: p.short(field+" epoch", epoch, maxEpoch), Offset: p.number(field+" offset", offset)}
+	if at.Epoch == "" || !has(offset) {
+		p.fail(bad("%s needs an epoch and an offset, as a server gave them", field))
+	}
+	return at
+}
+
 // compact removes white space between the tokens of valid JSON.
 func compact(data []byte) []byte {
-	if !bytes.ContainsAny(data, " \t\r\n") {
-		return data
-	}
 	var b bytes.Buffer
 	b.Grow(len(data))
-	if json.Compact(&b, data) != nil {
-		return data // cannot be: the decoder has read it
-	}
+	json.Compact(&b, data) // valid: check has seen it
 	return b.Bytes()
 }
 
@@ -243,5 +316,9 @@ func clip(s string) string {
 	if len(s) <= most {
 		return s
 	}
-	return string([]rune(s[:most+3])[:most/4]) + "…"
+	end := most
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }

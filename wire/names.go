@@ -39,7 +39,10 @@ func ParseTopic(s string) (string, error) {
 	}
 	if user, ok := strings.CutPrefix(s, inboxSigil); ok {
 		name, err := checkName("user", user)
-		return inboxSigil + name, err
+		if err != nil {
+			return "", err
+		}
+		return inboxSigil + name, nil
 	}
 	return checkName("topic", s)
 }

@@ -7,65 +7,75 @@ import (
 
 // A parsed is any server frame. Pointers tell fields that are missing from zeros.
 type parsed struct {
-	Type      string                     `json:"type"`
-	ID        uint64                     `json:"id"`
-	Topic     string                     `json:"topic"`
-	Session   string                     `json:"session"`
-	User      string                     `json:"user"`
-	Node      string                     `json:"node"`
-	Heartbeat int                        `json:"heartbeat"`
-	MaxFrame  int                        `json:"max_frame"`
-	Topics    map[string]json.RawMessage `json:"topics"`
-	Epoch     string                     `json:"epoch"`
-	Offset    uint64                     `json:"offset"`
-	After     *uint64                    `json:"after"`
-	Recovered *bool                      `json:"recovered"`
-	Read      uint64                     `json:"read"`
-	Duplicate bool                       `json:"duplicate"`
-	Reached   *int                       `json:"reached"`
-	Version   uint64                     `json:"version"`
-	Online    *int                       `json:"online"`
-	Members   []string                   `json:"members"`
-	More      bool                       `json:"more"`
-	Next      string                     `json:"next"`
-	Joined    []string                   `json:"joined"`
-	Left      []string                   `json:"left"`
-	Reload    bool                       `json:"reload"`
-	From      string                     `json:"from"`
-	To        string                     `json:"to"`
-	Time      int64                      `json:"time"`
-	Data      json.RawMessage            `json:"data"`
-	Messages  []parsed                   `json:"messages"`
-	Reason    string                     `json:"reason"`
-	Code      string                     `json:"code"`
-	Message   string                     `json:"message"`
-	Retry     bool                       `json:"retry"`
-	Reconnect bool                       `json:"reconnect"`
-	Error     *parsed                    `json:"error"`
+	Type      string            `json:"type"`
+	ID        uint64            `json:"id"`
+	Topic     string            `json:"topic"`
+	Session   string            `json:"session"`
+	User      string            `json:"user"`
+	Node      string            `json:"node"`
+	Heartbeat int               `json:"heartbeat"`
+	MaxFrame  int               `json:"max_frame"`
+	Topics    map[string]parsed `json:"topics"`
+	Epoch     string            `json:"epoch"`
+	Offset    uint64            `json:"offset"`
+	After     *uint64           `json:"after"`
+	Recovered *bool             `json:"recovered"`
+	Read      uint64            `json:"read"`
+	Duplicate bool              `json:"duplicate"`
+	Reached   *int              `json:"reached"`
+	Version   uint64            `json:"version"`
+	Online    *int              `json:"online"`
+	Members   []string          `json:"members"`
+	More      bool              `json:"more"`
+	Next      string            `json:"next"`
+	Joined    []string          `json:"joined"`
+	Left      []string          `json:"left"`
+	Reload    bool              `json:"reload"`
+	From      string            `json:"from"`
+	To        string            `json:"to"`
+	Time      int64             `json:"time"`
+	Data      json.RawMessage   `json:"data"`
+	Messages  []parsed          `json:"messages"`
+	Reason    string            `json:"reason"`
+	Code      string            `json:"code"`
+	Message   string            `json:"message"`
+	Retry     bool              `json:"retry"`
+	Reconnect bool              `json:"reconnect"`
+	Error     *parsed           `json:"error"`
 }
+
+// maxFrameDepth bounds the nesting of a server's frame: in a history, the data of a command
+// that was MaxDepth deep stands two levels deeper.
+const maxFrameDepth = MaxDepth + 2
 
 // ParseFrame reads one frame from a server: a *Welcome, *OK, *Message, *Signal, *Presence,
 // *Read, *Skip, *Reset, *Error, *Goodbye, *History or *Members. A frame of a type that this
 // version does not know is nil without an error: clients ignore it.
 func ParseFrame(b []byte) (any, error) {
-	if err := checkJSON(b); err != nil {
-		return nil, err
-	}
-	var p parsed
-	if err := json.Unmarshal(b, &p); err != nil {
+	if _, err := check(b, maxFrameDepth); err != nil {
 		return nil, fmt.Errorf("frame from the server: %w", err)
 	}
+	var p parsed
+	err := json.Unmarshal(b, &p)
+	frame := p.frame()
+	if frame == nil {
+		return nil, nil // what its fields hold is of no concern here
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s frame from the server: %w", p.Type, err)
+	}
+	return frame, nil
+}
+
+// frame returns the frame that p is, nil for an unknown type.
+func (p *parsed) frame() any {
 	switch p.Type {
 	case "welcome":
 		w := &Welcome{ID: p.ID, Session: p.Session, User: p.User, Node: p.Node, Heartbeat: p.Heartbeat, MaxFrame: p.MaxFrame, Topics: make(map[string]Joined, len(p.Topics))}
-		for topic, b := range p.Topics {
-			var t parsed
-			if err := json.Unmarshal(b, &t); err != nil {
-				return nil, fmt.Errorf("welcome from the server: %w", err)
-			}
+		for topic, t := range p.Topics {
 			w.Topics[topic] = *t.joined()
 		}
-		return w, nil
+		return w
 	case "ok":
 		o := &OK{ID: p.ID, Topic: p.Topic}
 		switch {
@@ -74,34 +84,34 @@ func ParseFrame(b []byte) (any, error) {
 		case p.Epoch != "":
 			o.Published = &Published{Position: p.position(), Duplicate: p.Duplicate, Reached: p.Reached}
 		}
-		return o, nil
+		return o
 	case "message":
 		m := p.message()
-		return &m, nil
+		return &m
 	case "signal":
-		return &Signal{Topic: p.Topic, From: p.From, Session: p.Session, Data: p.Data}, nil
+		return &Signal{Topic: p.Topic, From: p.From, Session: p.Session, Data: p.Data}
 	case "presence":
-		return &Presence{Topic: p.Topic, Version: p.Version, Online: deref(p.Online), Joined: p.Joined, Left: p.Left, Reload: p.Reload}, nil
+		return &Presence{Topic: p.Topic, Version: p.Version, Online: deref(p.Online), Joined: p.Joined, Left: p.Left, Reload: p.Reload}
 	case "read":
-		return &Read{Topic: p.Topic, From: p.From, Offset: p.Offset}, nil
+		return &Read{Topic: p.Topic, From: p.From, Offset: p.Offset}
 	case "skip":
-		return &Skip{Topic: p.Topic, Offset: p.Offset}, nil
+		return &Skip{Topic: p.Topic, Offset: p.Offset}
 	case "reset":
-		return &Reset{Topic: p.Topic, Position: p.position(), After: deref(p.After), Reason: p.Reason, Recovered: deref(p.Recovered)}, nil
+		return &Reset{Topic: p.Topic, Position: p.position(), After: deref(p.After), Reason: p.Reason, Recovered: deref(p.Recovered)}
 	case "error":
-		return &Error{ID: p.ID, Topic: p.Topic, Code: Code(p.Code), Message: p.Message, Retry: p.Retry}, nil
+		return &Error{ID: p.ID, Topic: p.Topic, Code: Code(p.Code), Message: p.Message, Retry: p.Retry}
 	case "goodbye":
-		return &Goodbye{Code: p.Code, Reconnect: p.Reconnect, After: int(deref(p.After))}, nil
+		return &Goodbye{Code: p.Code, Reconnect: p.Reconnect, After: int(deref(p.After))}
 	case "history":
 		h := &History{ID: p.ID, Topic: p.Topic, More: p.More}
 		for i := range p.Messages {
 			h.Messages = append(h.Messages, p.Messages[i].message())
 		}
-		return h, nil
+		return h
 	case "members":
-		return &Members{ID: p.ID, Topic: p.Topic, Roster: p.roster()}, nil
+		return &Members{ID: p.ID, Topic: p.Topic, Roster: p.roster()}
 	}
-	return nil, nil
+	return nil
 }
 
 func (p *parsed) position() Position { return Position{Epoch: p.Epoch, Offset: p.Offset} }

@@ -1,0 +1,164 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"iter"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// encoding/json judges what is JSON, and this file only takes apart what it has judged. Its
+// decoder would match field names in any case, let the last of several win, read numbers out
+// of strings, make U+FFFD of half characters, and give up a whole frame, with its id, for one
+// bad field.
+
+// errTooDeep is returned by check.
+var errTooDeep = errors.New("nested too deep")
+
+// check refuses what is not one JSON object in UTF-8, nested at most depth deep and without
+// unpaired surrogates, which RFC 8259, section 8.2, leaves undefined. spaced tells whether white
+// space stands between its tokens.
+func check(b []byte, depth int) (spaced bool, err error) {
+	switch {
+	case !utf8.Valid(b):
+		return false, errors.New("invalid UTF-8")
+	case !json.Valid(b):
+		return false, errors.New("not JSON: send one object a frame")
+	case bytes.TrimLeft(b, jsonSpace)[0] != '{':
+		return false, errors.New("not a JSON object: send one object a frame")
+	}
+	open := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			end, whole := stringEnd(b, i)
+			if !whole {
+				return false, errors.New(`half a character: a string has a \u escape of an unpaired surrogate`)
+			}
+			i = end - 1
+		case '{', '[':
+			if open++; open > depth {
+				return false, errTooDeep
+			}
+		case '}', ']':
+			open--
+		case ' ', '\t', '\r', '\n':
+			spaced = true
+		}
+	}
+	return spaced, nil
+}
+
+const jsonSpace = " \t\r\n" // RFC 8259, section 2
+
+// stringEnd returns the place behind the string that begins at b[i], and whether its escapes
+// are whole characters. b is valid JSON.
+func stringEnd(b []byte, i int) (end int, whole bool) {
+	whole = true
+	for i++; b[i] != '"'; i++ {
+		if b[i] != '\\' {
+			continue
+		}
+		if i++; b[i] != 'u' {
+			continue
+		}
+		r := hex4(b[i+1:])
+		if i += 4; !utf16.IsSurrogate(r) {
+			continue
+		}
+		if b[i+1] == '\\' && b[i+2] == 'u' && utf16.DecodeRune(r, hex4(b[i+3:])) != utf8.RuneError {
+			i += 6
+		} else {
+			whole = false
+		}
+	}
+	return i + 1, whole
+}
+
+// hex4 reads the four digits of a \u escape.
+func hex4(b []byte) (r rune) {
+	for _, c := range b[:4] {
+		switch {
+		case c >= 'a':
+			c -= 'a' - 10
+		case c >= 'A':
+			c -= 'A' - 10
+		default:
+			c -= '0'
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
+
+// members yields the name, in its quotes, and the value of each member of a JSON object that
+// check has let pass. Both are parts of it.
+func members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		i := space(object, 0) + 1
+		for {
+			if i = space(object, i); object[i] == '}' {
+				return
+			}
+			nameEnd, _ := stringEnd(object, i)
+			start := space(object, space(object, nameEnd)+1) // behind the colon
+			end := valueEnd(object, start)
+			if !yield(object[i:nameEnd], object[start:end]) {
+				return
+			}
+			if i = space(object, end); object[i] == ',' {
+				i++
+			}
+		}
+	}
+}
+
+// space returns the place of the first token at or behind b[i].
+func space(b []byte, i int) int {
+	for b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t' {
+		i++
+	}
+	return i
+}
+
+// valueEnd returns the place behind the value that begins at b[i], a member's.
+func valueEnd(b []byte, i int) int {
+	open := 0
+	for {
+		switch b[i] {
+		case '"':
+			i, _ = stringEnd(b, i)
+			if open == 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			open++
+		case '}', ']':
+			if open == 0 {
+				return i // a number or a word ended before it
+			}
+			if open--; open == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\n', '\r', '\t':
+			if open == 0 {
+				return i
+			}
+		}
+		i++
+	}
+}
+
+// unquote returns what a JSON string says; ok is false for a value of another kind.
+func unquote(value []byte) (s string, ok bool) {
+	if value[0] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1]), true
+	}
+	return s, json.Unmarshal(value, &s) == nil
+}
