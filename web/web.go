@@ -1,0 +1,80 @@
+// Package web holds the chat page and rookery.js, the JavaScript client of rookery.v1,
+// and serves both from the binary. It knows the node by its protocol alone.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"net/http"
+	"time"
+)
+
+//go:embed index.html page.css page.js icon.svg rookery.js rookery.d.ts
+var files embed.FS
+
+// policy is the page's Content-Security-Policy (https://www.w3.org/TR/CSP3/): it runs our
+// scripts and no others, and talks with nobody but the node that served it; 'self' covers
+// WebSockets to the same host and port.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// An asset is one file, ready to be served.
+type asset struct {
+	content     []byte
+	contentType string
+	etag        string
+	shared      bool // pages of other sites may load it
+}
+
+// Handler serves the chat page at / and the files that it is made of.
+func Handler() http.Handler {
+	const script = "text/javascript; charset=utf-8"
+	assets := map[string]asset{
+		"/":             load("index.html", "text/html; charset=utf-8"),
+		"/page.css":     load("page.css", "text/css; charset=utf-8"),
+		"/page.js":      load("page.js", script),
+		"/icon.svg":     load("icon.svg", "image/svg+xml"),
+		"/rookery.js":   load("rookery.js", script).share(),
+		"/rookery.d.ts": load("rookery.d.ts", "application/typescript; charset=utf-8").share(),
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		a, found := assets[r.URL.Path]
+		if !found {
+			http.Error(w, "not found: the chat page is at /", http.StatusNotFound)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		if a.shared {
+			h.Set("Access-Control-Allow-Origin", "*")
+		}
+		h.Set("Content-Type", a.contentType)
+		h.Set("Cache-Control", "no-cache") // keep it, but ask with the ETag: a cluster may be upgraded
+		h.Set("ETag", a.etag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.content))
+	})
+}
+
+func load(name, contentType string) asset {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // cannot be: the compiler has embedded it
+	}
+	sum := sha256.Sum256(content)
+	return asset{content: content, contentType: contentType, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+}
+
+// share lets pages of other sites load the file.
+func (a asset) share() asset {
+	a.shared = true
+	return a
+}
