@@ -22,23 +22,27 @@ local function history(cache)
   return id
 end
 
--- position returns the epoch, the head and the previous epoch and its head of a topic.
--- A topic without a position starts in the epoch fresh, and loses what is left of its log.
--- life is how many seconds its position is kept, at least half of them from now on.
+-- position returns the epoch, the head, the previous epoch and its head of a topic, and
+-- when a publish last extended its life. A topic without a position starts in the epoch
+-- fresh, and loses what is left of its log. life is how many seconds it is kept.
 local function position(id, meta, log, fresh, life)
-  local m = redis.call('HMGET', meta, 'epoch', 'offset', 'history', 'epoch0', 'offset0')
+  local m = redis.call('HMGET', meta, 'epoch', 'offset', 'history', 'epoch0', 'offset0', 'extended')
   if not m[1] then
     redis.call('HSET', meta, 'epoch', fresh, 'offset', '0', 'history', id)
     redis.call('EXPIRE', meta, life)
     redis.call('DEL', log)
-    return fresh, '0', '', '0'
+    return fresh, '0', '', '0', '0'
   end
   if m[3] ~= id then
     redis.call('HSET', meta, 'epoch', fresh, 'history', id, 'epoch0', m[1], 'offset0', m[2])
     m[1], m[4], m[5] = fresh, m[1], m[2]
   end
+  return m[1], m[2], m[4] or '', m[5] or '0', m[6] or '0'
+end
+
+-- extend makes sure that half of a position's life is still to come.
+local function extend(meta, life)
   if redis.call('TTL', meta) * 2 < tonumber(life) then
     redis.call('EXPIRE', meta, life)
   end
-  return m[1], m[2], m[4] or '', m[5] or '0'
 end

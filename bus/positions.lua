@@ -9,6 +9,7 @@ if err then return err end
 local found = {}
 for i = 2, #ARGV do
   local epoch, head = position(id, KEYS[2 * i - 2], KEYS[2 * i - 1], ARGV[1], ARGV[i])
+  extend(KEYS[2 * i - 2], ARGV[i])
   found[#found + 1] = epoch
   found[#found + 1] = head
 end

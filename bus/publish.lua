@@ -12,7 +12,7 @@ end
 
 local id, err = history(KEYS[1])
 if err then return err end
-local epoch, head = position(id, KEYS[2], KEYS[3], ARGV[2], ARGV[6])
+local epoch, head, _, _, extended = position(id, KEYS[2], KEYS[3], ARGV[2], ARGV[6])
 local offset = string.format('%.0f', tonumber(head) + 1)
 local now = redis.call('TIME')
 local time = now[1] .. string.sub(string.format('%06d', now[2]), 1, 3)
@@ -20,8 +20,17 @@ local record = time .. ' ' .. ARGV[3]
 
 -- The log comes first: when Redis refuses to store, nothing else has happened.
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], offset .. '-0', 'm', record)
-redis.call('HSET', KEYS[2], 'offset', offset)
-redis.call('PEXPIRE', KEYS[3], ARGV[5])
+
+-- Life is extended a little too far, so that not every publish has to.
+local slack = math.floor(ARGV[5] / 64)
+if math.abs(time - extended) > math.min(slack, 3600000) then
+  redis.call('HSET', KEYS[2], 'offset', offset, 'extended', time)
+  redis.call('PEXPIRE', KEYS[3], ARGV[5] + slack)
+  redis.call('EXPIRE', KEYS[2], ARGV[6])
+else
+  redis.call('HSET', KEYS[2], 'offset', offset)
+end
+
 local result = offset .. ' ' .. epoch .. ' ' .. time .. ' ' .. ARGV[2]
 redis.call('SET', KEYS[4], result, 'PX', ARGV[7])
 return redis.call('SPUBLISH', ARGV[1], 'm' .. epoch .. ' ' .. offset .. ' ' .. record) .. ' ' .. result

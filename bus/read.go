@@ -69,22 +69,24 @@ func parsePage(answer any, after uint64) (Page, error) {
 
 // Remove leaves a hole in the stream, which Read fills.
 func (r *Redis) Remove(ctx context.Context, topic string, offset uint64) error {
-	return r.edit(ctx, topic, "xdel", strconv.FormatUint(offset, 10)+"-0")
-}
-
-func (r *Redis) Clear(ctx context.Context, topic string) error {
-	return r.edit(ctx, topic, "unlink")
-}
-
-// edit runs a command on a topic's log.
-func (r *Redis) edit(ctx context.Context, topic, command string, args ...any) error {
-	if r.invalid != nil {
-		return r.invalid
-	}
-	_, err := r.writes.insist(ctx, func() *redis.Cmd {
-		cmd := redis.NewCmd(context.Background(), append([]any{command, r.key(partitionOf(topic), "log", topic)}, args...)...)
+	log := r.key(partitionOf(topic), "log", topic)
+	return r.edit(ctx, func() *redis.Cmd {
+		cmd := redis.NewCmd(context.Background(), "xdel", log, strconv.FormatUint(offset, 10)+"-0")
 		cmd.SetFirstKeyPos(1)
 		return cmd
 	})
+}
+
+func (r *Redis) Clear(ctx context.Context, topic string) error {
+	p := partitionOf(topic)
+	keys := []string{r.key(p, "meta", topic), r.key(p, "log", topic)}
+	return r.edit(ctx, func() *redis.Cmd { return clearScript.cmd(keys) })
+}
+
+func (r *Redis) edit(ctx context.Context, attempt func() *redis.Cmd) error {
+	if r.invalid != nil {
+		return r.invalid
+	}
+	_, err := r.writes.insist(ctx, attempt)
 	return err
 }

@@ -9,6 +9,7 @@
 local id, err = history(KEYS[1])
 if err then return err end
 local epoch, head, epoch0, offset0 = position(id, KEYS[2], KEYS[3], ARGV[1], ARGV[5])
+extend(KEYS[2], ARGV[5])
 
 local function offset_of(entry) return string.match(entry[1], '^%d+') end
 local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]

@@ -19,23 +19,25 @@ var (
 	positionsSource string
 	//go:embed read.lua
 	readSource string
+	//go:embed clear.lua
+	clearSource string
 
-	publishScript   = newScript(publishSource)
-	positionsScript = newScript(positionsSource)
-	readScript      = newScript(readSource)
+	publishScript   = newScript(fenceSource + "\n" + publishSource)
+	positionsScript = newScript(fenceSource + "\n" + positionsSource)
+	readScript      = newScript(fenceSource + "\n" + readSource)
+	clearScript     = newScript(clearSource)
 
-	scripts = map[string]*script{
-		publishScript.hash: publishScript, positionsScript.hash: positionsScript, readScript.hash: readScript,
-	}
+	scripts = make(map[string]*script) // by hash
 )
 
-// A script is one of the bus's Lua scripts, behind the fence.
+// A script is one of the bus's Lua scripts.
 type script struct{ source, hash string }
 
 func newScript(source string) *script {
-	source = fenceSource + "\n" + source
 	sum := sha1.Sum([]byte(source))
-	return &script{source, hex.EncodeToString(sum[:])}
+	s := &script{source, hex.EncodeToString(sum[:])}
+	scripts[s.hash] = s
+	return s
 }
 
 // cmd returns the call of s with keys, by its hash.

@@ -62,7 +62,7 @@ func ParseURLs(urls []string) (*redis.UniversalOptions, error) {
 }
 
 func parseURL(s string) (*redis.UniversalOptions, error) {
-	u, err := url.Parse(s)
+	u, hosts, err := splitURL(s)
 	if err != nil { // its text would show the password
 		return nil, errors.New("a Redis URL cannot be parsed: it should look like redis://user:password@host:6379, with special characters of the password percent-encoded")
 	}
@@ -82,8 +82,7 @@ func parseURL(s string) (*redis.UniversalOptions, error) {
 	if kind == "sentinel" {
 		port = "26379"
 	}
-	for host := range strings.SplitSeq(u.Host, ",") {
-		h := &url.URL{Host: host}
+	for _, h := range hosts {
 		if h.Hostname() == "" {
 			return bad("a host is missing")
 		}
@@ -128,6 +127,32 @@ func parseURL(s string) (*redis.UniversalOptions, error) {
 		}
 	}
 	return opts, nil
+}
+
+// splitURL parses a URL that may name several hosts.
+func splitURL(s string) (u *url.URL, hosts []*url.URL, err error) {
+	scheme, rest, _ := strings.Cut(s, "://")
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	start := strings.LastIndex(rest[:end], "@") + 1
+	first, more, _ := strings.Cut(rest[start:end], ",")
+	if u, err = url.Parse(scheme + "://" + rest[:start] + first + rest[end:]); err != nil {
+		return nil, nil, err
+	}
+	hosts = []*url.URL{u}
+	for host := range strings.SplitSeq(more, ",") {
+		if more == "" {
+			break
+		}
+		h, err := url.Parse("redis://" + host)
+		if err != nil {
+			return nil, nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	return u, hosts, nil
 }
 
 // dialer dials so that closing a connection also discards what was not sent yet:
