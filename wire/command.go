@@ -122,8 +122,11 @@ type commandParser struct {
 }
 
 func (p *commandParser) fail(e error) {
+	if e == nil || p.err != nil {
+		return
+	}
 	var w *Error
-	if e != nil && p.err == nil && errors.As(e, &w) {
+	if errors.As(e, &w) {
 		p.err = w
 	}
 }

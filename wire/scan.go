@@ -160,5 +160,7 @@ func unquote(value []byte) (s string, ok bool) {
 	if bytes.IndexByte(value, '\\') < 0 {
 		return string(value[1 : len(value)-1]), true
 	}
-	return s, json.Unmarshal(value, &s) == nil
+	var decoded string // apart from s, which would have to live on the heap in the usual case too
+	err := json.Unmarshal(value, &decoded)
+	return decoded, err == nil
 }
