@@ -165,7 +165,8 @@ type JoinOptions struct {
 }
 
 // Join enters a room, and stays in it over all connections until Leave. It is repeated until
-// it is answered or ctx is done. Of a topic that the client is in already nothing comes twice.
+// it is answered or ctx is done. Where the log no longer holds what follows opts.After,
+// Recovered is false in the answer. A room that the client is in already just goes on.
 func (c *Client) Join(ctx context.Context, topic string, opts *JoinOptions) (*wire.Joined, error) {
 	if opts == nil {
 		opts = &JoinOptions{}

@@ -61,7 +61,17 @@ func (c *Client) Events(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// Cursors returns, for each topic of this client, the position of the last message that
-// Events handed over. A program that stores them and starts again with them as
+// Cursors returns, for each topic that the client is in, the position of the last message
+// that Events handed over. A program that stores them and starts again with them as
 // [Options.Resume] misses nothing that the logs still hold.
-func (c *Client) Cursors() map[string]wire.Position { return c.queue.cursors() }
+func (c *Client) Cursors() map[string]wire.Position {
+	cursors := c.queue.cursors()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for topic := range cursors {
+		if c.topics[topic] == nil {
+			delete(cursors, topic)
+		}
+	}
+	return cursors
+}

@@ -19,7 +19,7 @@ const (
 type item struct {
 	event Event         // nil: only the cursor moves
 	topic string        // "": no cursor moves
-	at    wire.Position // the cursor once the event is handed over; zero forgets the topic
+	at    wire.Position // the cursor once the event is handed over
 	size  int
 }
 
@@ -92,11 +92,7 @@ func (q *queue) tryPush(it item) bool {
 
 // hand moves the cursor to where it stands once it is handed over. mu is held.
 func (q *queue) hand(it item) {
-	switch {
-	case it.topic == "":
-	case it.at == wire.Position{}:
-		delete(q.handed, it.topic)
-	default:
+	if it.topic != "" {
 		q.handed[it.topic] = it.at
 	}
 }

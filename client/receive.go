@@ -156,7 +156,7 @@ func (m *membership) items(topic string, answer wire.Joined) []item {
 func (c *Client) drop(topic string, why *wire.Error) item {
 	delete(c.topics, topic)
 	c.notify()
-	return item{event: &Left{Topic: topic, Err: why}, topic: topic}
+	return item{event: &Left{Topic: topic, Err: why}}
 }
 
 // ok takes the answer to a call, and a join that the server API made.
@@ -198,6 +198,8 @@ func (c *Client) refuse(cn *conn, f *wire.Error) []item {
 	case call != nil:
 		cn.reply(f.ID, f)
 		return nil
+	case f.ID == 0 && f.Code == wire.Forbidden && c.topics[f.Topic] != nil: // the user was taken out of it
+		return []item{c.drop(f.Topic, f)}
 	}
 	return []item{{event: f}}
 }

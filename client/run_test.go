@@ -45,7 +45,7 @@ func next[T client.Event](r *run) T {
 	return e
 }
 
-// none fails when there is an event that was not asked for.
+// drained fails when there is an event, up to the last one, that was not asked for.
 func (r *run) drained() {
 	r.t.Helper()
 	for {
