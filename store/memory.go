@@ -2,27 +2,30 @@ package store
 
 import (
 	"context"
+	"maps"
 	"sync"
+	"time"
 )
 
 // Memory is a Store for the nodes of one process. What it knows ends with the process.
 // The zero value is not ready: use NewMemory.
 type Memory struct {
 	mu    sync.Mutex
-	reads map[string]map[string]mark // topic -> user -> mark. Guarded by mu.
+	reads map[string]*topicReads // by topic. Guarded by mu.
+	swept time.Time              // when forgotten topics were last taken out of reads. Guarded by mu.
 }
 
-// A mark is how far a user has read in the life epoch of a topic's log.
-type mark struct {
-	epoch  string
-	offset uint64
+// topicReads are the read offsets of one topic. Guarded by Memory.mu.
+type topicReads struct {
+	users map[string]mark
+	moved time.Time // when one of them last moved
 }
 
 var _ Store = (*Memory)(nil)
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{reads: make(map[string]map[string]mark)}
+	return &Memory{reads: make(map[string]*topicReads), swept: time.Now()}
 }
 
 // MarkRead implements Store.
@@ -32,17 +35,18 @@ func (m *Memory) MarkRead(ctx context.Context, topic, user, epoch string, offset
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	stands := m.read(topic, user, epoch)
-	if offset <= stands {
-		return stands, false, nil
+	m.sweep()
+	at, moved := m.read(topic, user).move(epoch, offset)
+	if moved {
+		reads := m.reads[topic]
+		if reads == nil {
+			reads = &topicReads{users: make(map[string]mark)}
+			m.reads[topic] = reads
+		}
+		reads.users[user] = at
+		reads.moved = time.Now()
 	}
-	users := m.reads[topic]
-	if users == nil {
-		users = make(map[string]mark)
-		m.reads[topic] = users
-	}
-	users[user] = mark{epoch, offset}
-	return offset, true, nil
+	return at.in(epoch), moved, nil
 }
 
 // ReadOffsets implements Store.
@@ -54,15 +58,25 @@ func (m *Memory) ReadOffsets(ctx context.Context, user string, epochs map[string
 	defer m.mu.Unlock()
 	offsets := make(map[string]uint64, len(epochs))
 	for topic, epoch := range epochs {
-		offsets[topic] = m.read(topic, user, epoch)
+		offsets[topic] = m.read(topic, user).in(epoch)
 	}
 	return offsets, nil
 }
 
-// read returns user's read offset in topic, 0 where none is known for epoch. Needs mu.
-func (m *Memory) read(topic, user, epoch string) uint64 {
-	if at := m.reads[topic][user]; at.epoch == epoch {
-		return at.offset
+// read returns user's mark in topic. Needs mu.
+func (m *Memory) read(topic, user string) mark {
+	if reads := m.reads[topic]; reads != nil {
+		return reads.users[user]
 	}
-	return 0
+	return mark{}
+}
+
+// sweep forgets, once a day, the topics that nobody reads any more. Needs mu.
+func (m *Memory) sweep() {
+	now := time.Now()
+	if now.Sub(m.swept) < 24*time.Hour {
+		return
+	}
+	m.swept = now
+	maps.DeleteFunc(m.reads, func(_ string, r *topicReads) bool { return now.Sub(r.moved) > readLife })
 }

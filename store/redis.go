@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed markread.lua
+	markReadSource string
+
+	markReadScript = redis.NewScript(markReadSource)
+)
+
+// Redis is a Store in Redis, single, with Sentinel or in a cluster.
+//
+// The marks of a topic are one hash, <prefix>read:{<topic>}: user -> "epoch:offset:previous
+// epoch". A topic cannot hold braces, so in a cluster the hashes spread over all primaries.
+type Redis struct {
+	client redis.UniversalClient // Fixed at construction.
+	prefix string                // Fixed at construction.
+}
+
+var _ Store = (*Redis)(nil)
+
+// NewRedis returns the store that client leads to. Its keys begin with prefix, which may
+// not hold braces. The caller closes client, after the last call.
+//
+// A client that repeats commands may report a move as none, when Redis made it and the
+// first answer was lost; the offset is right all the same.
+func NewRedis(client redis.UniversalClient, prefix string) *Redis {
+	return &Redis{client, prefix}
+}
+
+// MarkRead implements Store, in one round trip.
+func (r *Redis) MarkRead(ctx context.Context, topic, user, epoch string, offset uint64) (uint64, bool, error) {
+	cmd := markReadScript.Run(ctx, r.client, []string{r.marks(topic)},
+		user, epoch, strconv.FormatUint(offset, 10), int64(readLife.Seconds()))
+	answer, err := cmd.Uint64Slice()
+	if err == nil && len(answer) != 2 {
+		err = fmt.Errorf("unexpected answer %v", cmd.Val())
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("store: mark read in %q: %w", topic, err)
+	}
+	return answer[0], answer[1] == 1, nil
+}
+
+// ReadOffsets implements Store, in one round trip (one to each primary, in a cluster).
+func (r *Redis) ReadOffsets(ctx context.Context, user string, epochs map[string]string) (map[string]uint64, error) {
+	offsets := make(map[string]uint64, len(epochs))
+	if len(epochs) == 0 {
+		return offsets, nil
+	}
+	pipe := r.client.Pipeline()
+	marks := make(map[string]*redis.StringCmd, len(epochs))
+	for topic := range epochs {
+		marks[topic] = pipe.HGet(ctx, r.marks(topic), user)
+	}
+	// The error of Exec is that of one command, and "no mark" counts as one: ask each.
+	pipe.Exec(ctx)
+	for topic, cmd := range marks {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, fmt.Errorf("store: read offset in %q: %w", topic, err)
+		}
+		offsets[topic] = parseMark(cmd.Val()).in(epochs[topic])
+	}
+	return offsets, nil
+}
+
+// marks is the key of topic's marks.
+func (r *Redis) marks(topic string) string { return r.prefix + "read:{" + topic + "}" }
