@@ -159,6 +159,26 @@ func (p *process) rss() int {
 	return resident * os.Getpagesize()
 }
 
+// metric is one of the node's metrics without labels.
+func (p *process) metric(name string) float64 {
+	p.tb.Helper()
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := c.Get("http://" + p.admin + "/metrics")
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	defer r.Body.Close()
+	for scan := bufio.NewScanner(r.Body); scan.Scan(); {
+		if value, ok := strings.CutPrefix(scan.Text(), name+" "); ok {
+			var v float64
+			fmt.Sscan(value, &v)
+			return v
+		}
+	}
+	p.tb.Fatalf("no metric %s", name)
+	return 0
+}
+
 // await polls until done returns true: for what no event tells.
 func await(tb testing.TB, what string, done func() bool) {
 	tb.Helper()

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	readBuffer     = 512  // holds most frames from sessions; larger ones are read past it
+	readBuffer     = 256  // what is larger is read past it
 	writeBuffer    = 132  // holds a whole control frame: less would split a pong
 	handshakesOpen = 1000 // under way at once
 )
@@ -49,12 +49,13 @@ func (a *admission) enter(w http.ResponseWriter) func() {
 func (n *Node) serveProtocol(w http.ResponseWriter, r *http.Request) {
 	s := n.accept(w, r, protocolKind{}, &websocket.AcceptOptions{Subprotocols: []string{wire.Subprotocol}})
 	if s != nil {
-		n.start(s.run)
+		go s.run()
 	}
 }
 
 // accept upgrades a request to a session's connection, or answers it with an error and
-// returns nil. The caller must start the session.
+// returns nil. The caller must run the session, on a goroutine of its own: so the HTTP server's
+// goroutine and buffers of the connection are freed.
 func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *websocket.AcceptOptions) *session {
 	done := n.admission.enter(w)
 	if done == nil {
@@ -70,10 +71,8 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *webs
 	number := n.counter.Add(1)
 	s := &session{
 		node: n, kind: k,
-		shard:  n.shards[number%uint64(len(n.shards))],
-		id:     fmt.Sprintf("%s-%d", n.id, number),
-		remote: r.RemoteAddr,
-		since:  time.Now(),
+		shard: n.shards[number%uint64(len(n.shards))],
+		id:    fmt.Sprintf("%s-%d", n.id, number),
 	}
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
 	h := &hijacker{ResponseWriter: w, session: s}
@@ -103,15 +102,6 @@ func (n *Node) mayStart() bool {
 	return true
 }
 
-// start runs a session's reader on a goroutine that Run waits for, so that the HTTP server's
-// goroutine and buffers of the connection are freed.
-func (n *Node) start(run func()) {
-	go func() {
-		defer n.readers.Done()
-		run()
-	}()
-}
-
 // A hijacker gives the WebSocket library our socket, with small buffers.
 type hijacker struct {
 	http.ResponseWriter
@@ -126,6 +116,6 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn.SetDeadline(time.Time{})
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
 	k := newSocket(conn, append([]byte(nil), early...))
-	h.session.socket = k
-	return k, bufio.NewReadWriter(bufio.NewReaderSize(k, readBuffer), bufio.NewWriterSize(k, writeBuffer)), nil
+	h.session.socket, h.session.input = k, bufio.NewReaderSize(k, readBuffer)
+	return k, bufio.NewReadWriter(h.session.input, bufio.NewWriterSize(k, writeBuffer)), nil
 }

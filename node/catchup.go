@@ -72,7 +72,7 @@ func (sh *shard) judge(j *join) {
 	switch {
 	case j.sub.state == ended:
 	case !t.live:
-		t.waiting = append(t.waiting, j)
+		t.catching().waiting = append(t.catching().waiting, j)
 	case j.after == nil && j.recent == 0:
 		sh.resolve(j, t.epoch, t.head, t.head, true)
 	case j.after == nil && t.covers(t.head-min(t.head, uint64(j.recent))):
@@ -81,7 +81,7 @@ func (sh *shard) judge(j *join) {
 		sh.resolve(j, t.epoch, t.head, j.after.Offset, true)
 	default:
 		sh.node.metrics.catchup(causeUnknown)
-		t.asking = append(t.asking, j)
+		t.catching().asking = append(t.catching().asking, j)
 		sh.catchUp(t)
 	}
 }
@@ -112,7 +112,7 @@ func (sh *shard) fallBehind(sub *subscription) {
 	}
 	t := sub.topic
 	sub.isBehind = true
-	t.behind = append(t.behind, sub)
+	t.catching().behind = append(t.catching().behind, sub)
 	switch {
 	case sub.epoch != t.epoch:
 		sh.node.metrics.catchup(causeEpoch)
@@ -127,7 +127,8 @@ func (sh *shard) fallBehind(sub *subscription) {
 // catchUp reads the log for those who need it, from the oldest cursor on: one read per
 // topic at a time, off this goroutine.
 func (sh *shard) catchUp(t *topic) {
-	if t.reading || sh.topics[t.name] != t || !t.live {
+	need := t.catchup
+	if need == nil || need.reading || sh.topics[t.name] != t || !t.live {
 		return
 	}
 	from, any := uint64(0), false
@@ -136,7 +137,7 @@ func (sh *shard) catchUp(t *topic) {
 			from, any = after, true
 		}
 	}
-	for _, j := range t.asking {
+	for _, j := range need.asking {
 		switch {
 		case j.after != nil:
 			want(j.after.Offset)
@@ -144,16 +145,16 @@ func (sh *shard) catchUp(t *topic) {
 			want(t.head - min(t.head, uint64(j.recent)))
 		}
 	}
-	for _, sub := range t.behind {
+	for _, sub := range need.behind {
 		if sub.state == active {
 			want(sub.after)
 		}
 	}
 	if !any {
-		t.behind = nil
+		need.behind = nil
 		return
 	}
-	t.reading = true
+	need.reading = true
 	n := sh.node
 	n.helpers.Go(func() {
 		select {
@@ -176,7 +177,7 @@ func (sh *shard) catchUp(t *topic) {
 
 // retryLater looks at t again after a while.
 func (sh *shard) retryLater(t *topic) {
-	t.reading = true
+	t.catching().reading = true
 	n := sh.node
 	n.helpers.Go(func() {
 		select {
@@ -185,7 +186,7 @@ func (sh *shard) retryLater(t *topic) {
 			return
 		}
 		sh.mail.post(func() {
-			t.reading = false
+			t.catching().reading = false
 			sh.catchUp(t)
 		})
 	})
@@ -193,7 +194,8 @@ func (sh *shard) retryLater(t *topic) {
 
 // gotPage takes a page of the log: joins are judged by it, cursors that it serves go on.
 func (sh *shard) gotPage(t *topic, p bus.Page, frames []*frame, err error) {
-	t.reading = false
+	need := t.catching()
+	need.reading = false
 	if sh.topics[t.name] != t {
 		return
 	}
@@ -201,22 +203,22 @@ func (sh *shard) gotPage(t *topic, p bus.Page, frames []*frame, err error) {
 		sh.retryLater(t)
 		return
 	}
-	asking := t.asking
-	t.asking = nil
+	asking := need.asking
+	need.asking = nil
 	for _, j := range asking {
 		sh.resolveByLog(j, p)
 	}
 	if p.Epoch != t.epoch {
 		// The bus has not told of the log's new life yet, or the page is from the old one.
-		if len(t.behind) > 0 {
+		if len(need.behind) > 0 {
 			sh.retryLater(t)
 		}
 		return
 	}
 	sh.ringSize += t.extend(frames)
-	sh.ringSize += t.setPage(frames)
-	behind := t.behind
-	t.behind = nil
+	sh.ringSize += need.setPage(frames)
+	behind := need.behind
+	need.behind = nil
 	moved := false
 	for _, sub := range behind {
 		if sub.state != active {
@@ -228,7 +230,7 @@ func (sh *shard) gotPage(t *topic, p bus.Page, frames []*frame, err error) {
 			moved = true
 		}
 		if sub.after < t.head && t.find(sub.after+1) == nil {
-			t.behind = append(t.behind, sub) // for the next page
+			need.behind = append(need.behind, sub) // for the next page
 			continue
 		}
 		sub.isBehind = false
@@ -236,7 +238,7 @@ func (sh *shard) gotPage(t *topic, p bus.Page, frames []*frame, err error) {
 		sh.mark(sub)
 	}
 	switch {
-	case len(t.behind) == 0:
+	case len(need.behind) == 0:
 	case moved:
 		sh.retry = append(sh.retry, t)
 	default:

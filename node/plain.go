@@ -34,22 +34,20 @@ func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
 	if s == nil {
 		return
 	}
-	n.start(func() { s.runPlain(user, topic) })
+	go s.runPlain(user, topic)
 }
 
 // runPlain is run for a plain session: it says hello and joins by itself, and turns each
 // text into a publish.
 func (s *session) runPlain(user, topic string) {
-	defer s.node.metrics.connections.Add(-1)
-	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
-	s.shard.mail.post(func() { s.shard.attach(s) })
+	s.begin()
 	s.end(s.readPlain(user, topic))
 }
 
 func (s *session) readPlain(user, topic string) error {
 	var b bytes.Buffer
 	for user == "" {
-		if err := s.next(&b); err != nil {
+		if err := s.nextPlain(&b); err != nil {
 			return err
 		}
 		name, err := wire.CheckUser(string(bytes.TrimSpace(b.Bytes())))
@@ -72,7 +70,7 @@ func (s *session) readPlain(user, topic string) error {
 	}
 	for {
 		b.Reset()
-		if err := s.next(&b); err != nil {
+		if err := s.nextPlain(&b); err != nil {
 			return err
 		}
 		text := bytes.TrimRight(b.Bytes(), "\r\n")
@@ -89,4 +87,11 @@ func (s *session) readPlain(user, topic string) error {
 			return err
 		}
 	}
+}
+
+func (s *session) nextPlain(b *bytes.Buffer) error {
+	if err := s.await(); err != nil {
+		return err
+	}
+	return s.next(b)
 }

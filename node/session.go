@@ -1,10 +1,12 @@
 package node
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -29,9 +31,8 @@ type session struct {
 	kind   kind            // Fixed at construction.
 	socket *socket         // Fixed at construction.
 	ws     *websocket.Conn // Fixed at construction.
+	input  *bufio.Reader   // what ws reads from. Fixed at construction.
 	id     string          // Fixed at construction.
-	remote string          // Fixed at construction.
-	since  time.Time       // Fixed at construction.
 
 	// Owned by the reader until the shard attached the session, then constant.
 	user string
@@ -75,30 +76,25 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 var errClosed = errors.New("session closed")
 
 // run reads the session's frames until the connection ends, then undoes what the session did.
+// accept counted it in, as one that Node.Run waits for.
 func (s *session) run() {
-	defer s.node.metrics.connections.Add(-1)
+	s.begin()
+	s.end(s.read())
+}
+
+func (s *session) begin() {
 	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
 	s.shard.mail.post(func() { s.shard.attach(s) })
-	err := s.read()
-	s.end(err)
 }
 
 func (s *session) read() error {
 	s.socket.SetReadDeadline(time.Now().Add(helloTimeout))
 	handle := s.hello
 	for {
-		b := buffers.Get().(*bytes.Buffer)
-		b.Reset()
-		err := s.next(b)
-		if err == nil {
-			err = handle(b.Bytes())
-		} else if s.user == "" && errors.Is(err, errTimeout) {
-			err = s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: send a hello frame first"})
+		if err := s.await(); err != nil {
+			return err
 		}
-		if b.Cap() <= 16<<10 {
-			buffers.Put(b)
-		}
-		if err != nil {
+		if err := s.handleNext(handle); err != nil {
 			return err
 		}
 		if s.user != "" {
@@ -107,7 +103,37 @@ func (s *session) read() error {
 	}
 }
 
-var errTimeout = errors.New("read timed out")
+// await waits, on little stack, until there is a frame to read.
+func (s *session) await() error {
+	if s.input.Buffered() > 0 {
+		return nil
+	}
+	return s.tooLate(s.socket.awaitInput())
+}
+
+// tooLate closes the session when err is that its hello did not come in time.
+func (s *session) tooLate(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	s.socket.SetReadDeadline(time.Time{})
+	return s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: send a hello frame first"})
+}
+
+// handleNext reads one frame into a buffer that it borrows, and handles it.
+func (s *session) handleNext(handle func([]byte) error) error {
+	b := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= 16<<10 {
+			b.Reset()
+			buffers.Put(b)
+		}
+	}()
+	if err := s.next(b); err != nil {
+		return err
+	}
+	return handle(b.Bytes())
+}
 
 // next reads one text frame's bytes into b.
 func (s *session) next(b *bytes.Buffer) error {
@@ -115,12 +141,9 @@ func (s *session) next(b *bytes.Buffer) error {
 	if err == nil {
 		_, err = b.ReadFrom(r)
 	}
-	var timeout interface{ Timeout() bool }
 	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return errTimeout
 	case err != nil:
-		return err
+		return s.tooLate(err) // of a frame that is too large the library has told the peer
 	case typ != websocket.MessageText:
 		return s.refuse(wire.CloseUnsupported, &wire.Error{Code: wire.BadRequest, Message: "binary frame: send text frames"})
 	case !utf8.Valid(b.Bytes()):
@@ -221,6 +244,8 @@ func (s *session) end(err error) {
 		s.node.metrics.sessions.Add(-1)
 		s.node.users.remove(s.user)
 	}
+	s.node.metrics.connections.Add(-1)
+	s.node.readers.Done()
 }
 
 // closeCode is how the connection ended, as its reader saw it. When the frame was too

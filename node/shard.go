@@ -268,8 +268,8 @@ func (sh *shard) account(s *session, taken int) {
 	}
 	if own == len(s.out) {
 		s.out = s.out[:0]
-		if cap(s.out) > 8 {
-			s.out = nil
+		if cap(s.out) > 2 {
+			s.out = nil // a session that is idle again keeps little
 		}
 	} else {
 		s.out = s.out[own:]
@@ -357,10 +357,7 @@ func (sh *shard) tick(now time.Time) {
 		sh.examine(s, now)
 	}
 	for name, t := range sh.topics {
-		if t.page != nil && t.pageIdle && !t.reading {
-			sh.ringSize += t.setPage(nil)
-		}
-		t.pageIdle = true
+		sh.ringSize -= t.tick()
 		if len(t.subs) > 0 {
 			continue
 		}
@@ -426,10 +423,12 @@ func (sh *shard) subscribed(name string, at bus.Position) {
 			}
 		}
 	}
-	waiting := t.waiting
-	t.waiting = nil
-	for _, j := range waiting {
-		sh.judge(j)
+	if c := t.catchup; c != nil {
+		waiting := c.waiting
+		c.waiting = nil
+		for _, j := range waiting {
+			sh.judge(j)
+		}
 	}
 }
 

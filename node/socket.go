@@ -96,6 +96,17 @@ func (k *socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// awaitInput waits until there is something to read, or an error to be found by reading. A
+// reader that waits here, and not under the library, needs a fraction of the stack.
+func (k *socket) awaitInput() error {
+	if k.raw == nil || len(k.early) > 0 {
+		return nil
+	}
+	return k.raw.Read(hasInput)
+}
+
+func hasInput(fd uintptr) bool { return ready(int(fd), unix.POLLIN) }
+
 // Close only ends the reader's interest: the session closes the connection itself,
 // after the peer had a chance to read the last frames.
 func (k *socket) Close() error { return nil }
@@ -244,7 +255,7 @@ func (k *socket) finish() (n int, err error) {
 		// The poller tells changes only, and forgot those before this call: so the state has to
 		// be looked at here before waiting.
 		if len(k.rest) == 0 {
-			return hasRoom(int(fd))
+			return ready(int(fd), unix.POLLOUT)
 		}
 		for n < len(k.rest) {
 			var m int
@@ -264,10 +275,10 @@ func (k *socket) finish() (n int, err error) {
 	return n, err
 }
 
-// hasRoom reports whether the kernel would take more.
-func hasRoom(fd int) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	n, err := unix.Poll(p, 0)
+// ready reports whether fd can be read or written without waiting, or has failed.
+func ready(fd int, events int16) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	n, err := unix.Poll(p[:], 0)
 	return n > 0 || (err != nil && err != unix.EINTR)
 }
 

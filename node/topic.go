@@ -77,16 +77,29 @@ type topic struct {
 
 	ring      []*frame // contiguous, the last one has offset head; may be empty
 	ringBytes int
-	page      []*frame // contiguous, read from the log for cursors older than the ring; nil when nobody needs it
-	pageBytes int
-	pageIdle  bool // no cursor used page since the last tick
+	subs      []*subscription // active and joining ones
+	catchup   *catchup        // nil while every cursor is level
+	unused    int             // ticks without a subscription
+}
 
-	subs    []*subscription // active and joining ones
-	waiting []*join         // wait until the topic is live
-	asking  []*join         // wait for the log's answer
-	behind  []*subscription // active ones whose next message is neither in ring nor in page
-	reading bool            // a read of the log is under way
-	unused  int             // ticks without a subscription
+// A catchup is what a topic has while somebody needs its log. Most topics, inboxes above
+// all, have none. Owned by the shard's run.
+type catchup struct {
+	waiting   []*join         // wait until the topic is live
+	asking    []*join         // wait for the log's answer
+	behind    []*subscription // active ones whose next message is neither in ring nor in page
+	reading   bool            // a read of the log is under way
+	page      []*frame        // contiguous, from the log, for cursors older than the ring
+	pageBytes int
+	idle      bool // no cursor used page since the last tick
+}
+
+// catching returns the topic's catchup, which it makes if need be.
+func (t *topic) catching() *catchup {
+	if t.catchup == nil {
+		t.catchup = new(catchup)
+	}
+	return t.catchup
 }
 
 // A subscription is one session in one topic: its cursor. Owned by the shard's run.
@@ -156,21 +169,37 @@ func (t *topic) extend(frames []*frame) (added int) {
 }
 
 // setPage replaces the page.
-func (t *topic) setPage(frames []*frame) (added int) {
-	added = -t.pageBytes
-	t.page, t.pageBytes = frames, 0
+func (c *catchup) setPage(frames []*frame) (added int) {
+	added = -c.pageBytes
+	c.page, c.pageBytes = frames, 0
 	for _, f := range frames {
-		t.pageBytes += len(f.text)
+		c.pageBytes += len(f.text)
 	}
-	t.pageIdle = false
-	return added + t.pageBytes
+	c.idle = false
+	return added + c.pageBytes
+}
+
+// tick drops what nobody used since the last tick.
+func (t *topic) tick() (freed int) {
+	c := t.catchup
+	if c == nil || c.reading || len(c.waiting)+len(c.asking)+len(c.behind) > 0 {
+		return 0
+	}
+	if !c.idle {
+		c.idle = true
+		return 0
+	}
+	t.catchup = nil
+	return c.pageBytes
 }
 
 // clear empties the ring and the page.
 func (t *topic) clear() (freed int) {
-	freed = t.ringBytes + t.pageBytes
+	freed = t.ringBytes
 	t.ring, t.ringBytes = nil, 0
-	t.page, t.pageBytes = nil, 0
+	if t.catchup != nil {
+		freed -= t.catchup.setPage(nil)
+	}
 	return freed
 }
 
@@ -179,9 +208,13 @@ func (t *topic) find(offset uint64) *frame {
 	if n := uint64(len(t.ring)); n > 0 && offset <= t.head && offset+n > t.head {
 		return t.ring[n-1-(t.head-offset)]
 	}
-	if n := uint64(len(t.page)); n > 0 && offset >= t.page[0].offset && offset < t.page[0].offset+n {
-		t.pageIdle = false
-		return t.page[offset-t.page[0].offset]
+	c := t.catchup
+	if c == nil || len(c.page) == 0 {
+		return nil
+	}
+	if first := c.page[0].offset; offset >= first && offset-first < uint64(len(c.page)) {
+		c.idle = false
+		return c.page[offset-first]
 	}
 	return nil
 }

@@ -1,0 +1,169 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/rookery-chat/rookery/internal/redistest"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// A quiet is a connection that says hello, joins one room, and then neither sends nor reads.
+func quiet(ctx context.Context, url, user, room string) (*websocket.Conn, error) {
+	conn, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadLimit(1 << 20)
+	for _, c := range []wire.Command{{Type: "hello", ID: 1, User: user}, {Type: "join", ID: 2, Topic: room}} {
+		if err := conn.Write(ctx, websocket.MessageText, c.Append(nil)); err != nil {
+			return conn, err
+		}
+		for answered := false; !answered; {
+			_, b, err := conn.Read(ctx)
+			if err != nil {
+				return conn, err
+			}
+			switch f, _ := wire.ParseFrame(b); f := f.(type) {
+			case *wire.Welcome, *wire.OK:
+				answered = true
+			case *wire.Error:
+				return conn, f
+			}
+		}
+	}
+	return conn, nil
+}
+
+// BenchmarkIdle prints what an idle session costs: each in its inbox, in * and in one room
+// of ten, on one node with Redis.
+func BenchmarkIdle(b *testing.B) {
+	const sessions, room = 10_000, 10
+	redis := redistest.Start(b)
+	node := serve(b, redis)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	collect(b, node)
+	before := node.rss()
+	begin := time.Now()
+	conns := make([]*websocket.Conn, sessions)
+	var wg sync.WaitGroup
+	const workers = 50
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < sessions; i += workers {
+				var err error
+				if conns[i], err = quiet(ctx, node.url(), fmt.Sprint("user", i), fmt.Sprint("room", i/room)); err != nil {
+					b.Errorf("session %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	// Two idle minutes would bring these collections; then the runtime gives memory back, slowly.
+	for range 3 {
+		collect(b, node)
+	}
+	time.Sleep(15 * time.Second)
+	after := node.rss()
+	b.ReportMetric(float64(after-before)/1024/sessions, "KiB/session")
+	b.ReportMetric(float64(after)/1024/sessions, "KiB-all/session")
+	b.ReportMetric(float64(sessions)/took.Seconds(), "sessions/s")
+	b.ReportMetric(0, "ns/op")
+	for _, c := range conns {
+		if c != nil {
+			c.CloseNow()
+		}
+	}
+}
+
+// heap is what is live in a node's heap, in bytes.
+func heap(tb testing.TB, p *process) int {
+	tb.Helper()
+	collect(tb, p)
+	return int(p.metric("go_memstats_heap_alloc_bytes"))
+}
+
+// collect makes a node collect its garbage.
+func collect(tb testing.TB, p *process) {
+	tb.Helper()
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := c.Get("http://" + p.admin + "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r.Body.Close()
+}
+
+// A client that stops reading while 10,000 messages of 1 KiB pass: others see every one, the
+// node's memory grows by less than 1 MiB beyond its ring budget, and the client gets everything in order when
+// it reads on.
+func TestNonReader(t *testing.T) {
+	redis := redistest.Start(t)
+	node := serve(t, redis, "--log-length=20000")
+	const count = 10_000
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	// Warm up with as many messages, so that what is measured is what the client adds.
+	quick := enter(t, node.url(), "quick")
+	quick.join("warm", nil)
+	quick.join("lobby", nil)
+	padding := strings.Repeat(".", 1000)
+	flood := func(topic string) {
+		var wg sync.WaitGroup
+		const publishers = 20
+		for p := range publishers {
+			m := enter(t, node.url(), fmt.Sprintf("%s-publisher-%d", topic, p))
+			m.join(topic, nil)
+			wg.Go(func() {
+				for range count / publishers {
+					m.say(topic, padding)
+				}
+				m.leave()
+			})
+		}
+		wg.Wait()
+		quick.await("all of "+topic, func() bool { return len(quick.messages[topic]) == count })
+	}
+	flood("warm")
+	before, rss := heap(t, node), node.rss()
+	slow, err := quiet(ctx, node.url(), "slow", "lobby")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.CloseNow()
+	flood("lobby")
+	grown := heap(t, node) - before
+	t.Logf("live heap grew by %d KiB, resident memory by %d KiB", grown>>10, (node.rss()-rss)>>10)
+	// One topic's ring holds at most 256 KiB a shard.
+	const ring = 256 << 10
+	if grown > 1<<20+2*ring {
+		t.Errorf("the node grew by %d KiB", grown>>10)
+	}
+	for i := 1; i <= count; {
+		_, b, err := slow.Read(ctx)
+		if err != nil {
+			t.Fatalf("before message %d: %v", i, err)
+		}
+		if m, ok := parse(b).(*wire.Message); ok && m.Topic == "lobby" {
+			if m.Offset != uint64(i) {
+				t.Fatalf("offset %d came as number %d", m.Offset, i)
+			}
+			i++
+		}
+	}
+}
+
+func parse(b []byte) any {
+	f, _ := wire.ParseFrame(b)
+	return f
+}
