@@ -46,7 +46,7 @@ func (r *Redis) MarkRead(ctx context.Context, topic, user, epoch string, offset 
 		err = fmt.Errorf("unexpected answer %v", cmd.Val())
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("store: mark read in %q: %w", topic, err)
+		return 0, false, fmt.Errorf("store: read offset of %q in %q not kept: see that Redis can be reached and takes writes, then repeat: %w", user, topic, err)
 	}
 	return answer[0], answer[1] == 1, nil
 }
@@ -66,7 +66,7 @@ func (r *Redis) ReadOffsets(ctx context.Context, user string, epochs map[string]
 	pipe.Exec(ctx)
 	for topic, cmd := range marks {
 		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, fmt.Errorf("store: read offset in %q: %w", topic, err)
+			return nil, fmt.Errorf("store: read offset of %q in %q not read: see that Redis can be reached, then repeat: %w", user, topic, err)
 		}
 		offsets[topic] = parseMark(cmd.Val()).in(epochs[topic])
 	}

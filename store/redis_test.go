@@ -62,7 +62,12 @@ func TestRedisForeignMark(t *testing.T) {
 func TestRedisRoundTrips(t *testing.T) {
 	c := dial(t, redistest.Start(t))
 	s, ctx := store.NewRedis(c, ""), t.Context()
-	if _, _, err := s.MarkRead(ctx, "lobby", "alice", "k3", 1); err != nil { // brings the script
+	// The first calls bring the script, and connections (pipelines have their own), whose greetings would count.
+	all := map[string]string{"lobby": "k3", "attic": "k3", "cellar": "k3"}
+	if _, _, err := s.MarkRead(ctx, "lobby", "alice", "k3", 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ReadOffsets(ctx, "alice", all); err != nil {
 		t.Fatal(err)
 	}
 	var trips counter
@@ -74,7 +79,7 @@ func TestRedisRoundTrips(t *testing.T) {
 		t.Errorf("MarkRead took %d round trips", trips)
 	}
 	trips = 0
-	if _, err := s.ReadOffsets(ctx, "alice", map[string]string{"lobby": "k3", "attic": "k3", "cellar": "k3"}); err != nil {
+	if _, err := s.ReadOffsets(ctx, "alice", all); err != nil {
 		t.Fatal(err)
 	}
 	if trips != 1 {

@@ -30,7 +30,7 @@ func inRedis(server *redistest.Server) func(t *testing.T) func() store.Store {
 
 // dial returns a client of server that is closed when the test ends.
 func dial(t *testing.T, server *redistest.Server) redis.UniversalClient {
-	c := redis.NewClient(&redis.Options{Addr: server.Addr})
+	c := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { c.Close() })
 	return c
 }
