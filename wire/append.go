@@ -232,10 +232,13 @@ func (c Command) Append(dst []byte) []byte {
 	for _, f := range []struct {
 		name  string
 		value uint64
-	}{{"recent", uint64(c.Recent)}, {"before", c.Before}, {"limit", uint64(c.Limit)}, {"offset", c.Offset}} {
+	}{{"recent", uint64(c.Recent)}, {"before", c.Before}, {"limit", uint64(c.Limit)}} {
 		if f.value != 0 {
 			dst = appendUint(dst, f.name, f.value)
 		}
+	}
+	if c.Offset != 0 || c.Type == "read" {
+		dst = appendUint(dst, "offset", c.Offset)
 	}
 	if c.Presence {
 		dst = appendBool(dst, "presence", true)
@@ -291,34 +294,22 @@ func appendName(dst []byte, name string) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string (RFC 8259, section 7). U+2028 and U+2029, which
-// JavaScript once took for line ends, are escaped; invalid UTF-8 becomes U+FFFD.
+// appendString appends s as a JSON string (RFC 8259, section 7); invalid UTF-8 becomes U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = utf8.AppendRune(append(dst, s[start:i]...), r)
+				start = i + 1
+			}
+			i += size
 			continue
 		}
-		size := 1
-		if c >= utf8.RuneSelf {
-			var r rune
-			r, size = utf8.DecodeRuneInString(s[i:])
-			if r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || size > 1) {
-				i += size
-				continue
-			}
-			dst = append(dst, s[start:i]...)
-			dst = append(dst, `\u`...)
-			if r == utf8.RuneError {
-				dst = append(dst, "fffd"...)
-			} else {
-				dst = append(dst, "202"...)
-				dst = append(dst, hexDigits[r&0xf])
-			}
-		} else {
+		if c < 0x20 || c == '"' || c == '\\' {
 			dst = append(dst, s[start:i]...)
 			switch c {
 			case '"', '\\':
@@ -328,9 +319,9 @@ func appendString(dst []byte, s string) []byte {
 			default:
 				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 			}
+			start = i + 1
 		}
-		i += size
-		start = i
+		i++
 	}
 	return append(append(dst, s[start:]...), '"')
 }

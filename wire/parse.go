@@ -89,7 +89,7 @@ func (p *parsed) frame() any {
 		m := p.message()
 		return &m
 	case "signal":
-		return &Signal{Topic: p.Topic, From: p.From, Session: p.Session, Data: p.Data}
+		return &Signal{Topic: p.Topic, From: p.From, Session: p.Session, Data: p.data()}
 	case "presence":
 		return &Presence{Topic: p.Topic, Version: p.Version, Online: deref(p.Online), Joined: p.Joined, Left: p.Left, Reload: p.Reload}
 	case "read":
@@ -133,7 +133,15 @@ func (p *parsed) roster() Roster {
 }
 
 func (p *parsed) message() Message {
-	return Message{Topic: p.Topic, Offset: p.Offset, From: p.From, Session: p.Session, To: p.To, Time: p.Time, Data: p.Data}
+	return Message{Topic: p.Topic, Offset: p.Offset, From: p.From, Session: p.Session, To: p.To, Time: p.Time, Data: p.data()}
+}
+
+// data is null where a frame lacks it, so that Data is always JSON.
+func (p *parsed) data() json.RawMessage {
+	if p.Data == nil {
+		return json.RawMessage("null")
+	}
+	return p.Data
 }
 
 func deref[T any](p *T) T {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -9,7 +10,7 @@ import (
 //
 //	{"from":"alice","session":"n7f3-12","to":"bob","data":…}
 //
-// without the fields that are "". data must be compact JSON. A frame is made of a payload
+// without the fields that are "". data must be one value of compact JSON. A frame is made of a payload
 // without parsing it: see AppendMessage.
 func AppendPayload(dst []byte, from, session, to string, data []byte) []byte {
 	dst = append(dst, '{')
@@ -33,6 +34,9 @@ func ParsePayload(b []byte) (Message, error) {
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return Message{}, fmt.Errorf("stored payload: %w", err)
+	}
+	if p.Data == nil {
+		return Message{}, errors.New("stored payload without data")
 	}
 	return Message{From: p.From, Session: p.Session, To: p.To, Data: p.Data}, nil
 }

@@ -94,7 +94,7 @@ func hex4(b []byte) (r rune) {
 }
 
 // members yields the name, in its quotes, and the value of each member of a JSON object that
-// check has let pass. Both are parts of it.
+// check has let pass. Both are parts of it, but appending to them copies.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		i := space(object, 0) + 1
@@ -105,7 +105,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 			nameEnd, _ := stringEnd(object, i)
 			start := space(object, space(object, nameEnd)+1) // behind the colon
 			end := valueEnd(object, start)
-			if !yield(object[i:nameEnd], object[start:end]) {
+			if !yield(object[i:nameEnd:nameEnd], object[start:end:end]) {
 				return
 			}
 			if i = space(object, end); object[i] == ',' {
