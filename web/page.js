@@ -122,7 +122,7 @@ function onPresence({ topic, joined, left }) {
 function announce(names, what) {
   names = names.filter((name) => name !== client.user);
   if (names.length > 3) quiet(`${names.length} people ${what}`);
-  else if (names.length > 0) quiet(`${names.join(", ")} ${what}`);
+  else for (const name of names) quiet("").append(isolated(name), ` ${what}`);
 }
 
 function showPeople() {
@@ -131,7 +131,8 @@ function showPeople() {
   $("online").textContent = `${roster.online} online`;
   const names = roster.members.slice(0, 500);
   const items = names.map((name) => {
-    const li = element("li", "", name === client.user ? `${name} (you)` : name);
+    const li = element("li");
+    li.append(isolated(name), name === client.user ? " (you)" : "");
     li.dataset.user = li.title = name;
     li.style.setProperty("--hue", hue(name));
     return li;
@@ -150,7 +151,7 @@ function onMessage(message) {
 
 // --- The log.
 
-function messageLine({ topic, offset, from, to, time, data }, before) {
+function messageLine({ topic, offset, from = "", to, time, data }, before) {
   const line = element("article", "message");
   line.dataset.offset = offset;
   line.dataset.topic = topic;
@@ -162,7 +163,8 @@ function messageLine({ topic, offset, from, to, time, data }, before) {
   line.classList.toggle("aside", topic !== room);
   line.classList.toggle("more", topic === room && follows(before, from, time));
 
-  const name = element("span", "from", from);
+  const name = element("span", "from");
+  name.append(isolated(from));
   const where = topic === room ? "" : topic === "*" ? " to everyone" : mine ? ` to ${to ?? "yourself"}` : " to you alone";
   if (where) name.append(element("small", "", where));
 
@@ -186,7 +188,9 @@ function follows(before, from, time) {
 }
 
 function quiet(text, kind = "") {
-  addLine(element("p", `quiet ${kind}`, text));
+  const line = element("p", `quiet ${kind}`, text);
+  addLine(line);
+  return line;
 }
 
 function addLine(line) {
@@ -237,7 +241,8 @@ async function earlier() {
 // --- Saying something.
 
 async function say() {
-  const text = $("text").value.trim();
+  const typed = $("text").value.trim();
+  const text = typed.toWellFormed?.() ?? typed; // nodes refuse half a character
   if (!text || !client) return;
   $("text").value = "";
   log.scrollTop = log.scrollHeight;
@@ -266,7 +271,12 @@ function banner(text, state = "") {
   if (state === "recovered") bannerTimer = setTimeout(() => banner(""), BRIEF);
 }
 
-function element(tag, className, text = "") {
+// isolated is a name that cannot change the direction of what stands around it.
+function isolated(name) {
+  return element("bdi", "", name);
+}
+
+function element(tag, className = "", text = "") {
   const e = document.createElement(tag);
   e.className = className;
   e.textContent = text;

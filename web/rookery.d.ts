@@ -78,7 +78,8 @@ export interface Message<T = any> {
   /** The epoch and offset are what `join` takes as `after` to go on behind this message. */
   epoch: string;
   offset: number;
-  from: string;
+  /** Who published it. Missing in a message of the server that names nobody. */
+  from?: string;
   session?: string;
   /** In the own inbox, on a copy of what the user sent: to whom. */
   to?: string;
@@ -120,7 +121,7 @@ export interface Roster {
 export interface Signal<T = any> {
   type: "signal";
   topic: string;
-  from: string;
+  from?: string;
   session?: string;
   data: T;
 }
@@ -304,4 +305,6 @@ export class Client extends EventTarget {
     listener: ((this: Client, event: CustomEvent<EventMap[K]>) => void) | { handleEvent(event: CustomEvent<EventMap[K]>): void } | null,
     options?: boolean | EventListenerOptions,
   ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
 }

@@ -32,6 +32,9 @@ const FINAL = new Set([1000, 1003, 1007, 1008, 1009, 4001, 4003, 4005]);
 const CLOSE_EXPIRED = 4002; // another token will do
 const CLOSE_LOST = 4004; // our own code when nothing is heard, or not what should be
 
+// The frames that a node sends.
+const TYPES = new Set("welcome ok message skip reset signal presence read history members error goodbye".split(" "));
+
 const clock = {
   now: () => Date.now(), // not a monotonic clock: it has to go on while the machine sleeps
   setTimeout: (f, ms) => setTimeout(f, ms),
@@ -147,7 +150,8 @@ export class Client extends EventTarget {
 
   signal(topic, data) {
     if (!this.connected) return false;
-    this.#send(this.#conn, JSON.stringify({ type: "signal", topic: normal(topic), data }));
+    // The id tells its error from the one that takes us out of a topic.
+    this.#send(this.#conn, JSON.stringify({ type: "signal", id: ++this.#lastId, topic: normal(topic), data }));
     return true;
   }
 
@@ -205,7 +209,7 @@ export class Client extends EventTarget {
       putOff: 0, // how often it did, since it last answered
       goodbye: null,
       refused: null, // the node's complaint about our hello
-      inbox: [], // frames that came
+      inbox: [], // what to do about frames, and the end, that came
       held: false, // and have to wait
     };
     this.#conn = conn;
@@ -224,9 +228,8 @@ export class Client extends EventTarget {
         if (!conn.opened) this.#lost(conn, 1006, "no connection"); // Node 20 sends no close after this
       };
       socket.onclose = (e) => {
-        conn.held = false;
+        conn.inbox.push(() => this.#lost(conn, e.code, e.reason));
         this.#drain(conn);
-        this.#lost(conn, e.code, e.reason);
       };
     } catch (err) {
       this.#lost(conn, 1006, "no connection", err);
@@ -239,7 +242,8 @@ export class Client extends EventTarget {
     else hello.token = token;
     const resume = [];
     let room = HELLO_BYTES - bytes(JSON.stringify(hello));
-    for (const [topic, { epoch, offset }] of this.#topics) {
+    const isRoom = ([topic]) => topic !== "*" && !topic.startsWith("@");
+    for (const [topic, { epoch, offset }] of [...this.#topics].sort((a, b) => isRoom(a) - isRoom(b))) {
       room -= bytes(JSON.stringify(topic)) + bytes(epoch) + 64;
       if (room < 0 || resume.length === HELLO_TOPICS) break;
       resume.push([topic, { epoch, offset }]);
@@ -385,7 +389,7 @@ export class Client extends EventTarget {
     if (m) {
       // Of a topic that we are in nothing comes twice.
       const after = { epoch: m.epoch, offset: m.offset };
-      text = JSON.stringify({ ...frame, after, recent: undefined, presence: frame.presence || m.presence });
+      text = JSON.stringify({ ...frame, after, recent: undefined, presence: frame.presence || m.presence || undefined });
     }
     if (bytes(text) > conn.maxFrame) {
       const size = `the frame would have ${bytes(text)} bytes, and the node takes ${conn.maxFrame}`;
@@ -431,7 +435,9 @@ export class Client extends EventTarget {
     if (!conn.welcomed) {
       conn.refused = error;
     } else if (!call) {
-      if (frame.id === undefined) this.#emit({ type: "error", error });
+      const removed = frame.id === undefined && frame.code === "forbidden" && this.#topics.has(frame.topic);
+      if (removed) this.#left(frame.topic, error);
+      else this.#emit({ type: "error", error });
     } else if (frame.retry && (call.own || this.#clock.now() < call.until)) {
       call.conn = null;
       if (conn.pause !== null) return;
@@ -454,22 +460,22 @@ export class Client extends EventTarget {
     if (this.#conn !== conn) return;
     conn.heard = this.#clock.now();
     conn.asked = 0;
-    conn.inbox.push(text);
+    conn.inbox.push(() => this.#take(conn, text));
     this.#drain(conn);
   }
 
   #drain(conn) {
-    while (conn.inbox.length > 0 && !conn.held && this.#conn === conn) this.#take(conn, conn.inbox.shift());
+    while (conn.inbox.length > 0 && !conn.held && this.#conn === conn) conn.inbox.shift()();
   }
 
   #take(conn, text) {
     let frame;
     try {
-      frame = JSON.parse(text);
+      frame = parse(text);
     } catch (err) {
       return this.#lost(conn, CLOSE_LOST, "the node sent what is not a frame", err);
     }
-    switch (frame?.type) {
+    switch (frame.type) {
       case "welcome":
         return this.#welcome(conn, frame);
       case "message":
@@ -490,7 +496,6 @@ export class Client extends EventTarget {
       case "goodbye":
         conn.goodbye = frame;
     }
-    // A newer node may send what this client does not know.
   }
 
   #welcome(conn, frame) {
@@ -739,6 +744,20 @@ function address(url) {
 function normal(topic) {
   if (typeof topic !== "string") throw new TypeError("a topic is a string");
   return topic.normalize("NFC");
+}
+
+// parse reads a frame. It throws at what a node cannot have meant.
+function parse(text) {
+  const frame = JSON.parse(text);
+  if (typeof frame !== "object" || frame === null || Array.isArray(frame)) throw new TypeError("not an object");
+  if (!TYPES.has(frame.type)) return {}; // a newer node may send what this client does not know
+  for (const name of ["id", "offset", "after", "version", "online", "time"]) {
+    if (name in frame && !(Number.isSafeInteger(frame[name]) && frame[name] >= 0)) throw new TypeError(`${name} is not a number`);
+  }
+  for (const name of ["members", "joined", "left"]) {
+    if (name in frame && !frame[name]?.every?.((x) => typeof x === "string")) throw new TypeError(`${name} are not names`);
+  }
+  return frame;
 }
 
 const bytes = (text) => new TextEncoder().encode(text).length;
