@@ -15,6 +15,9 @@ import (
 // of one lane only grow, and a step whose lane has seen a later turn is refused with
 // errStale: a step that was thought lost cannot arrive late and undo its successors.
 type backend interface {
+	// partition names the part of the cluster that a topic is in. What the cluster
+	// loses, it loses of whole partitions.
+	partition(topic string) string
 	// lane names the group of topics that this topic belongs to. The steps of one lane
 	// travel together; lanes fail apart.
 	lane(topic string) string
@@ -31,9 +34,13 @@ type backend interface {
 	// reserved reads the index, of all lanes.
 	reserved(ctx context.Context, m member, lane string, turn uint64) ([]string, error)
 
-	// change moves users of an incarnation in and out of topics. Each delta tells its own errors.
+	// open leaves a trace of the incarnation in each of the partitions.
+	open(ctx context.Context, m member, turn uint64, partitions []string) error
+	// change moves users of an incarnation in and out of topics. Each delta tells its own
+	// errors. They are errLost in a partition without a trace of the incarnation: never
+	// opened, or lost since.
 	change(ctx context.Context, m member, turn uint64, deltas []*delta)
-	// present reads which users of an incarnation are in each of the topics.
+	// present reads which users of an incarnation are in each of the topics, and opens their partitions.
 	present(ctx context.Context, m member, turn uint64, topics []string) ([][]string, error)
 
 	// condemn marks a suspect as dead when it has not been renewed since, and claims the
@@ -93,6 +100,7 @@ var (
 	errCondemned = errors.New("this incarnation of the node was condemned")
 	errStale     = errors.New("a later turn was here before")
 	errNoLease   = errors.New("this incarnation has no lease yet")
+	errLost      = errors.New("the cluster lost what it had of this incarnation")
 )
 
 // maxUsers is how many users one script moves at most: it bounds how long Redis is

@@ -24,6 +24,8 @@ type lane struct {
 	turn uint64 // Owned by run.
 	me   member // Owned by run. The incarnation that the topics' states are true of.
 
+	opened map[string]bool // Owned by run. The partitions in which the incarnation left a trace.
+
 	dirty    []*topic // Guarded by n.mu, as is all that follows.
 	idle     []idler  // topics that lost their last user, oldest first
 	asked    uint64   // how often a comparison with the cluster was asked for
@@ -38,7 +40,7 @@ type idler struct {
 }
 
 func newLane(n *local, name string) *lane {
-	return &lane{n: n, name: name, wake: make(chan struct{}, 1), me: n.me}
+	return &lane{n: n, name: name, wake: make(chan struct{}, 1), me: n.me, opened: map[string]bool{}}
 }
 
 func (l *lane) awake() { poke(l.wake) }
@@ -86,7 +88,8 @@ type round struct {
 	deltas   []*delta
 	topics   []*topic // of the deltas
 	waits    [][]chan struct{}
-	unlisted []string // topics of the deltas that have to be reserved first
+	closed   []string // partitions of the deltas that have to be opened first
+	unlisted []string // topics of the deltas that have to be reserved then
 	idle     []*topic // topics to release
 }
 
@@ -122,13 +125,15 @@ func (l *lane) round(ctx context.Context) error {
 		l.released(r.idle, err)
 		errs = append(errs, err)
 	}
+	// First the trace, then the index, then the change, which asks for the trace: where
+	// it gets through, the cluster has lost neither.
+	closed := l.open(ctx, r.closed)
 	var refused error
-	if len(r.unlisted) > 0 {
+	if closed == nil && len(r.unlisted) > 0 {
 		refused = n.b.reserve(ctx, l.me, l.name, l.turn, r.unlisted)
-		errs = append(errs, refused)
 	}
 	if len(r.deltas) > 0 {
-		errs = append(errs, l.send(ctx, r, refused))
+		errs = append(errs, l.send(ctx, r, closed, refused))
 	}
 	return l.failed(errors.Join(errs...))
 }
@@ -138,8 +143,13 @@ func (l *lane) failed(err error) error {
 	if errors.Is(err, errCondemned) {
 		l.n.reincarnate(l.me)
 	}
-	if errors.Is(err, errNoLease) {
+	if errors.Is(err, errNoLease) || errors.Is(err, errLost) {
 		poke(l.n.hurry)
+	}
+	if errors.Is(err, errLost) {
+		l.n.mu.Lock()
+		l.asked++
+		l.n.mu.Unlock()
 	}
 	return err
 }
@@ -184,6 +194,9 @@ func (l *lane) collect() (r round) {
 		if len(d.join) > 0 && !t.reserved {
 			r.unlisted = append(r.unlisted, t.name)
 		}
+		if p := n.b.partition(t.name); !l.opened[p] && !slices.Contains(r.closed, p) {
+			r.closed = append(r.closed, p)
+		}
 		r.deltas = append(r.deltas, d)
 		r.topics = append(r.topics, t)
 	}
@@ -201,9 +214,21 @@ func (l *lane) collect() (r round) {
 	return r
 }
 
-// send sends the deltas and takes down what became of them. Refused is why their topics
-// could not be reserved, if so: then nobody can join those.
-func (l *lane) send(ctx context.Context, r round, refused error) error {
+func (l *lane) open(ctx context.Context, partitions []string) error {
+	if len(partitions) == 0 {
+		return nil
+	}
+	err := l.n.b.open(ctx, l.me, l.turn, partitions)
+	for _, p := range partitions {
+		l.opened[p] = err == nil
+	}
+	return err
+}
+
+// send sends the deltas and takes down what became of them. Closed is why partitions
+// could not be opened, if so: then nothing is sent. Refused is why topics could not be
+// reserved: then nobody can join those.
+func (l *lane) send(ctx context.Context, r round, closed, refused error) error {
 	n := l.n
 	unlisted := map[string]bool{}
 	for _, t := range r.unlisted {
@@ -217,14 +242,19 @@ func (l *lane) send(ctx context.Context, r round, refused error) error {
 			}
 		}
 	}
-	n.b.change(ctx, l.me, l.turn, r.deltas)
+	if closed == nil {
+		n.b.change(ctx, l.me, l.turn, r.deltas)
+	}
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
 	for i, d := range r.deltas {
 		t := r.topics[i]
-		if unlisted[t.name] && refused == nil {
+		if closed != nil {
+			d.leaveErr, d.joinErr = closed, closed
+		}
+		if unlisted[t.name] && closed == nil && refused == nil {
 			t.reserved = true
 		}
 		if users, ok := held[d]; ok {
@@ -308,6 +338,7 @@ func (l *lane) released(idle []*topic, err error) {
 // adopt makes a new incarnation the lane's own: of it the cluster has nothing yet. mu is held.
 func (l *lane) adopt(me member) {
 	l.me = me
+	clear(l.opened)
 	l.compared = l.asked
 	for _, t := range l.n.topics {
 		if t.lane != l {
@@ -326,20 +357,18 @@ func (l *lane) adopt(me member) {
 // lost something, and queues what differs from the declarations.
 func (l *lane) compare(ctx context.Context) error {
 	n := l.n
+	clear(l.opened)
 	listed, err := n.b.reserved(ctx, l.me, l.name, l.turn)
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
-	var topics []*topic
-	for _, t := range n.topics {
-		t.reserved = t.reserved && t.lane != l
-	}
 	for _, name := range listed {
 		if n.b.lane(name) == l.name {
-			n.topic(name).reserved = true
+			n.topic(name)
 		}
 	}
+	var topics []*topic
 	for _, t := range n.topics {
 		if t.lane == l {
 			topics = append(topics, t)
@@ -351,9 +380,15 @@ func (l *lane) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// Traces first, then the index, as in a round.
+		if err := n.b.reserve(ctx, l.me, l.name, l.turn, names(some)); err != nil {
+			return err
+		}
 		n.mu.Lock()
 		for i, t := range some {
+			t.reserved = true
 			t.correct(users[i])
+			l.opened[n.b.partition(t.name)] = true
 		}
 		n.mu.Unlock()
 	}

@@ -27,6 +27,7 @@ type Memory struct {
 type memoryLease struct {
 	stamp     int64 // Unix nanoseconds of the last renewal, 0 when there is no lease
 	condemned bool
+	opened    bool
 	reaper    member
 	claimed   time.Time // until then the reaping is reaper's
 	turn      uint64
@@ -103,8 +104,9 @@ type memoryNode struct {
 	count   atomic.Uint64
 }
 
-func (n *memoryNode) steps() uint64            { return n.count.Load() }
-func (n *memoryNode) lane(topic string) string { return "" }
+func (n *memoryNode) steps() uint64                 { return n.count.Load() }
+func (n *memoryNode) lane(topic string) string      { return "" }
+func (n *memoryNode) partition(topic string) string { return "" }
 
 // lock begins a step.
 func (n *memoryNode) lock() *Memory {
@@ -177,10 +179,25 @@ func (n *memoryNode) reserved(_ context.Context, who member, _ string, turn uint
 	return topics, nil
 }
 
+func (n *memoryNode) open(_ context.Context, who member, turn uint64, _ []string) error {
+	m := n.lock()
+	defer m.mu.Unlock()
+	l := m.lease(who)
+	if err := l.admit(turn); err != nil {
+		return err
+	}
+	l.opened = true
+	return nil
+}
+
 func (n *memoryNode) change(_ context.Context, who member, turn uint64, deltas []*delta) {
 	m := n.lock()
 	defer m.mu.Unlock()
-	err := m.lease(who).admit(turn)
+	l := m.lease(who)
+	err := l.admit(turn)
+	if err == nil && !l.opened {
+		err = errLost
+	}
 	for _, d := range deltas {
 		if d.leaveErr, d.joinErr = err, err; err != nil {
 			continue
@@ -262,9 +279,11 @@ func (n *memoryNode) publish(topic string, joined, left []string) {
 func (n *memoryNode) present(_ context.Context, who member, turn uint64, topics []string) ([][]string, error) {
 	m := n.lock()
 	defer m.mu.Unlock()
-	if err := m.lease(who).admit(turn); err != nil {
+	l := m.lease(who)
+	if err := l.admit(turn); err != nil {
 		return nil, err
 	}
+	l.opened = true
 	users := make([][]string, len(topics))
 	for i, t := range topics {
 		n.publish(t, nil, nil)

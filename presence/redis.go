@@ -80,6 +80,8 @@ func newScript(head, body string, flags string) script {
 var (
 	//go:embed topic.lua
 	topicHead string
+	//go:embed open.lua
+	openBody string
 	//go:embed join.lua
 	joinBody string
 	//go:embed leave.lua
@@ -106,6 +108,7 @@ var (
 )
 
 var (
+	openScript    = newScript(topicHead, openBody, evenFull)
 	joinScript    = newScript(topicHead, joinBody, "#!lua\n")
 	leaveScript   = newScript(topicHead, leaveBody, evenFull)
 	reapScript    = newScript(topicHead, reapBody, evenFull)
@@ -181,19 +184,26 @@ func meaning(err error) error {
 		return errStale
 	case redis.HasErrorPrefix(err, "NOLEASE"):
 		return errNoLease
+	case redis.HasErrorPrefix(err, "LOST"):
+		return errLost
 	}
 	return err
 }
 
 func (r *redisNode) steps() uint64 { return r.count.Load() }
 
+// partition is the hash tag that the keys of the topic share.
+func (r *redisNode) partition(topic string) string {
+	channel, _ := r.live(topic)
+	return tag(channel)
+}
+
 // lane: a single server is there or not, while the primaries of a cluster fail one by one.
 func (r *redisNode) lane(topic string) string {
 	if !r.cluster {
 		return ""
 	}
-	channel, _ := r.live(topic)
-	return tag(channel)
+	return r.partition(topic)
 }
 
 // tag is the hash tag of a key or channel, with its braces.
@@ -218,13 +228,18 @@ func parseMember(s string) member {
 	return member{inc, name}
 }
 
+// topicKeys are those of a topic and a member, in a partition.
+func (r *redisNode) topicKeys(partition, topic string, m member) []string {
+	p := r.prefix + partition + ":presence:"
+	return []string{p + "roster:" + topic, p + "online:" + topic, p + "users:" + m.inc + ":" + topic, p + "fence:" + m.inc}
+}
+
 // topicCall begins a call of a script on a topic.
 func (r *redisNode) topicCall(s script, topic string, m member, args ...any) *call {
 	channel, prefix := r.live(topic)
-	p := r.prefix + tag(channel) + ":presence:"
 	return &call{
 		script: s,
-		keys:   []string{p + "roster:" + topic, p + "online:" + topic, p + "users:" + m.inc + ":" + topic, p + "fence:" + m.inc},
+		keys:   r.topicKeys(tag(channel), topic, m),
 		args:   append([]any{newID(), channel, prefix}, args...),
 	}
 }
@@ -320,6 +335,15 @@ func (r *redisNode) reserved(ctx context.Context, m member, lane string, turn ui
 			return topics, nil
 		}
 	}
+}
+
+func (r *redisNode) open(ctx context.Context, m member, turn uint64, partitions []string) error {
+	var calls []*call
+	for _, p := range partitions {
+		calls = append(calls, &call{script: openScript, keys: r.topicKeys(p, "", m), args: []any{"", "", "", turn}})
+	}
+	r.exec(ctx, calls...)
+	return firstError(calls)
 }
 
 func (r *redisNode) change(ctx context.Context, m member, turn uint64, deltas []*delta) {

@@ -8,13 +8,16 @@
 local roster, online, mine, fence = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local day = 86400
 
--- Lets a turn in, or returns why not. The dead, and turns that come too late, stay out.
-local function refused(turn)
+-- Lets a turn in, or returns why not. The dead stay out, and turns that come too late,
+-- and an incarnation without a trace here, unless it comes to leave one.
+local function refused(turn, comes)
   local last = redis.call('GET', fence)
   if last == 'dead' then
     return redis.error_reply('CONDEMNED this incarnation was reaped')
   elseif last and tonumber(last) > tonumber(turn) then
     return redis.error_reply('STALE turn ' .. last .. ' was here before turn ' .. turn)
+  elseif not last and not comes then
+    return redis.error_reply('LOST this incarnation is not known here')
   end
   redis.call('SET', fence, turn, 'EX', day)
 end
