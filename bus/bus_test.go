@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,7 +16,14 @@ import (
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // it tells of each refused dial
+	goleak.VerifyTestMain(m)
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 func TestMemory(t *testing.T) { bustest.Run(t, newMemory) }
 func TestRedis(t *testing.T)  { bustest.Run(t, newRedis) }

@@ -22,7 +22,9 @@ type link struct {
 
 	id     atomic.Int64 // CLIENT ID of the connection, 0 when there is none
 	heard  atomic.Int64 // when the last probe came back, Unix ns
-	probed atomic.Bool  // the connection that stands is subscribed to probe
+	probed atomic.Bool  // the connection is subscribed to probe
+	stood  atomic.Bool  // so was one before
+	down   atomic.Bool  // the last one has ended, as an operator was told
 
 	mu    sync.Mutex
 	subs  map[string]*subscription // by live channel: what shall be heard
@@ -43,7 +45,8 @@ type told struct {
 const (
 	probeEvery   = time.Second
 	probesMissed = 3
-	channelsPer  = 1000 // channels of one command
+	steady       = 500 * time.Millisecond // a connection that ends sooner does not make the next attempt sooner
+	channelsPer  = 1000                   // channels of one command
 )
 
 var (
@@ -121,33 +124,33 @@ func (l *link) live(partition int) (subs []*subscription) {
 
 // run keeps a connection until ctx is done.
 func (l *link) run(ctx context.Context) {
-	log := l.r.opts.Logger
-	wait := backoff{}
-	for stood, down := false, false; ctx.Err() == nil; {
+	for wait := (backoff{}); ctx.Err() == nil; wait.sleep(ctx) {
 		start := time.Now()
 		c, err := l.dial(ctx)
 		if err == nil {
-			if stood {
-				l.r.reconnects.Add(1)
-			}
-			if down {
-				log.Info("bus: the live connection to Redis is back")
-			}
-			stood, down = true, false
 			err = l.use(ctx, c)
 		}
-		if l.heardAt().After(start) {
+		if time.Since(start) > steady && c != nil {
 			wait = backoff{}
 		}
-		if ctx.Err() == nil && !down {
-			down = true
-			log.Warn("bus: no live connection to Redis; trying on", "error", err)
+		if ctx.Err() == nil && !l.down.Swap(true) {
+			l.r.opts.Logger.Warn("bus: no live connection to Redis; trying on", "error", err)
 		}
 		if cluster, ok := l.r.client.(*redis.ClusterClient); ok {
 			cluster.ReloadState(ctx)
 		}
-		wait.sleep(ctx)
 	}
+}
+
+// stands is called when Redis has confirmed the probe of a new connection.
+func (l *link) stands() {
+	if l.stood.Swap(true) {
+		l.r.reconnects.Add(1)
+	}
+	if l.down.Swap(false) {
+		l.r.opts.Logger.Info("bus: the live connection to Redis is back")
+	}
+	l.probed.Store(true)
 }
 
 // use hears over c until c fails or ctx is done.
@@ -233,7 +236,7 @@ func (l *link) confirmed(got *redis.Subscription) error {
 		if got.Kind != "ssubscribe" {
 			return fmt.Errorf("Redis sent %s of %s unasked", got.Kind, got.Channel)
 		}
-		l.probed.Store(true)
+		l.stands()
 	case t != nil && got.Kind == "ssubscribe" && t.subscribe > 0:
 		t.subscribe--
 	case t != nil && got.Kind == "sunsubscribe" && t.unsubscribe > 0:

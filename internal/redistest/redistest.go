@@ -3,8 +3,11 @@ package redistest
 
 import (
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,15 +29,29 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, Dir: tb.TempDir(), args: args}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.Addr = l.Addr().String()
-	l.Close()
-	s.Restart()
 	tb.Cleanup(s.Kill)
-	return s
+	var err error
+	for range 20 { // another process may take the port first
+		if s.Addr, err = freeAddr(); err == nil {
+			if err = s.start(); err == nil {
+				return s
+			}
+		}
+	}
+	tb.Fatal(err)
+	return nil
+}
+
+// freeAddr returns an address that nobody listens on. Its port is below those that
+// the kernel gives to outgoing connections, which could take it while the server is down, and so is
+// the port 10000 above it, which a server in cluster mode takes too.
+func freeAddr() (string, error) {
+	addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		l.Close()
+	}
+	return addr, err
 }
 
 // URL is the server's redis:// URL.
@@ -46,12 +63,18 @@ func (s *Server) Pid() int { return s.cmd.Process.Pid }
 // Restart starts the server on the same port after Kill, and waits until it accepts.
 func (s *Server) Restart() {
 	s.tb.Helper()
+	if err := s.start(); err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir, "--save", "", "--appendonly", "no"}, s.args...)
 	cmd := exec.Command("redis-server", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		s.tb.Fatalf("start redis-server (is the package redis-server installed?): %v", err)
+		return fmt.Errorf("start redis-server (is the package redis-server installed?): %w", err)
 	}
 	done := make(chan struct{})
 	go func() { cmd.Wait(); close(done) }()
@@ -60,15 +83,17 @@ func (s *Server) Restart() {
 	for !s.serves() {
 		select {
 		case <-done:
-			s.tb.Fatalf("redis-server on %s ended at once: %v", s.Addr, cmd.ProcessState)
+			return fmt.Errorf("redis-server on %s ended at once: %v", s.Addr, cmd.ProcessState)
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			s.tb.Fatalf("redis-server on %s does not answer", s.Addr)
+			return fmt.Errorf("redis-server on %s does not answer", s.Addr)
 		}
 	}
+	return nil
 }
 
+// serves tells whether it is this process that answers on the port.
 func (s *Server) serves() bool {
 	c, err := net.DialTimeout("tcp", s.Addr, time.Second)
 	if err != nil {
@@ -76,14 +101,16 @@ func (s *Server) serves() bool {
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Second))
-	fmt.Fprint(c, "PING\r\n")
-	b := make([]byte, 7)
-	n, _ := c.Read(b)
-	return string(b[:n]) == "+PONG\r\n"
+	fmt.Fprint(c, "INFO server\r\nQUIT\r\n")
+	answer, _ := io.ReadAll(c)
+	return strings.Contains(string(answer), fmt.Sprintf("process_id:%d\r\n", s.Pid()))
 }
 
 // Kill ends the server as kill -9 does. It is safe to repeat.
 func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
 	s.cmd.Process.Kill()
 	<-s.done
 }

@@ -1,0 +1,66 @@
+package bus_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/bus/bustest"
+	"github.com/rookery-chat/rookery/internal/redistest"
+)
+
+func TestRedisCluster(t *testing.T) {
+	// A cluster is up 2 s after its start, so all of them start at once.
+	ready := make(chan *redistest.Server, 24)
+	for range cap(ready) {
+		ready <- startSlots(t)
+	}
+	bustest.Run(t, func(t *testing.T, opts *bus.Options) bustest.Cluster {
+		var s *redistest.Server
+		select {
+		case s = <-ready:
+		default:
+			s = startSlots(t)
+		}
+		clusterUp(t, client(t, s))
+		return slotsCluster{redisCluster{s, opts}}
+	})
+}
+
+// startSlots starts a Redis Cluster of one server that owns all slots.
+func startSlots(t *testing.T) *redistest.Server {
+	s := redistest.Start(t, "--cluster-enabled", "yes", "--appendonly", "yes")
+	do(t, client(t, s), "cluster", "addslotsrange", 0, 16383)
+	return s
+}
+
+type slotsCluster struct{ redisCluster }
+
+func (c slotsCluster) Attach(t *testing.T) bus.Bus {
+	return bus.NewRedis(clusterClient(t, c.Server), logged(t, c.opts))
+}
+
+func (c slotsCluster) Restart(t *testing.T, keep bool) {
+	c.redisCluster.Restart(t, keep)
+	clusterUp(t, client(t, c.Server))
+}
+
+func clusterUp(t *testing.T, c redis.UniversalClient) {
+	t.Helper()
+	eventually(t, "the cluster is up", func() bool {
+		return strings.Contains(do(t, c, "cluster", "info").(string), "cluster_state:ok")
+	})
+}
+
+func clusterClient(t *testing.T, s *redistest.Server) redis.UniversalClient {
+	t.Helper()
+	opts, err := bus.ParseURLs([]string{"redis+cluster://" + s.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewUniversalClient(opts)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
