@@ -1,0 +1,39 @@
+# What developers and continuous integration run. `make` lists it.
+
+# The build stamps the version itself, and need not ask git about the checkout again.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ARGS     ?= # of make run: for example --redis redis://localhost
+FUZZTIME ?= 30s
+
+.NOTPARALLEL:
+.PHONY: help build run test check deps fuzz bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+build: ## make bin/rookery, which needs no library of the system
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/rookery ./cmd/rookery
+
+run: build ## run a node, with the flags in ARGS
+	bin/rookery serve $(ARGS)
+
+test: deps check ## run all tests; on Debian, root gets what is missing installed
+	go test -race -p 2 -vet=off -timeout 10m $(TESTFLAGS) ./...
+	cd web && node --experimental-websocket --test --test-reporter=spec
+
+check: ## look at the code: format, vet, staticcheck, structure
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run gofmt -w on:" $$files; exit 1; fi
+	go vet ./...
+	go tool -modfile=scripts/tools.mod staticcheck ./...
+	go test -count=1 .
+
+deps: ## install the programs that the tests run
+	@scripts/install-test-deps
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem -p 1 ./...
