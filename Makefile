@@ -17,6 +17,7 @@ build: ## make bin/rookery, which needs no library of the system
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/rookery ./cmd/rookery
 
 run: build ## run a node, with the flags in ARGS
+	@echo "The chat page is at http://127.0.0.1:8000/ (unless --listen says otherwise)"
 	bin/rookery serve $(ARGS)
 
 test: deps check ## run all tests; on Debian, root gets what is missing installed
