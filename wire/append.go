@@ -294,7 +294,8 @@ func appendName(dst []byte, name string) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string (RFC 8259, section 7); invalid UTF-8 becomes U+FFFD.
+// appendString appends s as a JSON string (RFC 8259, section 7). U+2028 and U+2029, which
+// JavaScript once took for line ends, are escaped; invalid UTF-8 becomes U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -302,9 +303,13 @@ func appendString(dst []byte, s string) []byte {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
+			switch {
+			case r == utf8.RuneError && size == 1:
 				dst = utf8.AppendRune(append(dst, s[start:i]...), r)
-				start = i + 1
+				start = i + size
+			case r == '\u2028', r == '\u2029':
+				dst = append(append(append(dst, s[start:i]...), `\u202`...), hexDigits[r&0xf])
+				start = i + size
 			}
 			i += size
 			continue

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -93,6 +94,44 @@ func TestAppendInvalidUTF8(t *testing.T) {
 	b := (&wire.Error{Code: wire.BadRequest, Message: "a\xff\xc3b\xed\xa0\x80"}).Append(nil)
 	if !utf8.Valid(b) || !strings.Contains(string(b), "\"a\ufffd\ufffdb\ufffd\ufffd\ufffd\"") {
 		t.Errorf("%s", b)
+	}
+}
+
+// Lines that a receiver may split at any of its line ends stay whole.
+func TestAppendLineEnds(t *testing.T) {
+	t.Parallel()
+	b := wire.Read{Topic: "a\u2028b\u2029c", From: "d\r\ne"}.Append(nil)
+	if want := `{"type":"read","topic":"a\u2028b\u2029c","from":"d\u000d\ne","offset":0}`; string(b) != want {
+		t.Errorf("%s, want %s", b, want)
+	}
+}
+
+// ParseData lets pass what a publish of the same data would.
+func TestParseData(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ in, want string }{ // "" for an error
+		{`"x"`, `"x"`},
+		{"null", "null"},
+		{" [ 1 , \"a b\" ]\n", `[1,"a b"]`},
+		{strings.Repeat("[", 63) + strings.Repeat("]", 63), strings.Repeat("[", 63) + strings.Repeat("]", 63)},
+		{strings.Repeat("[", 64) + strings.Repeat("]", 64), ""},
+		{"", ""},
+		{" ", ""},
+		{"1 2", ""},
+		{`{"a":1}}`, ""},
+		{`1,"topic":"*"`, ""},
+		{`"\ud800"`, ""},
+		{"\"\xff\"", ""},
+	} {
+		got, err := wire.ParseData([]byte(row.in))
+		frame := []byte(`{"type":"publish","topic":"lobby","data":` + row.in + `}`)
+		if _, frameErr := wire.ParseCommand(frame); row.in != `1,"topic":"*"` && (frameErr == nil) != (err == nil) {
+			t.Errorf("%q: error %v, in a frame %v", row.in, err, frameErr)
+		}
+		var e *wire.Error
+		if string(got) != row.want || (err == nil) != (row.want != "") || err != nil && (!errors.As(err, &e) || e.Code != wire.BadRequest) {
+			t.Errorf("%q: %s, error %v; want %s", row.in, got, err, row.want)
+		}
 	}
 }
 

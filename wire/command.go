@@ -91,15 +91,16 @@ var needs = map[string]struct{ topic, data, offset bool }{
 // field that is null is as good as missing (but null is data), one that stands twice is
 // refused, unknown ones are ignored.
 func ParseCommand(b []byte) (Command, error) {
-	spaced, err := check(b, MaxDepth)
-	switch {
-	case errors.Is(err, errTooDeep):
-		return Command{}, bad("nested deeper than %d", MaxDepth)
-	case err != nil:
-		return Command{}, bad("%s", err)
+	if err := validObject(b); err != nil {
+		return Command{}, bad("%s: send one JSON object in UTF-8 a frame", err)
 	}
-	p := commandParser{spaced: spaced}
+	var p commandParser
 	var r raw
+	spaced, err := inspect(b, MaxDepth)
+	if err != nil {
+		p.fail(bad("%s", err)) // the id can be read all the same
+	}
+	p.spaced = spaced
 	for name, value := range members(b) {
 		p.keep(&r, name, value)
 	}
@@ -197,7 +198,7 @@ func (p *commandParser) parse(r *raw) Command {
 			p.fail(bad("%s needs data", c.Type))
 		}
 		c.Data = r.data
-		if p.spaced {
+		if p.spaced && p.err == nil {
 			c.Data = compact(r.data)
 		}
 	}
@@ -305,11 +306,28 @@ func (p *commandParser) position(field string, value []byte) Position {
 	return at
 }
 
+// ParseData checks what is to be the data of a message and did not come in a frame, and returns
+// it compacted, or as it is where there is nothing to remove. What it lets pass, ParseCommand
+// would let pass in a publish, and ParseFrame in a message. The error is a *Error.
+func ParseData(b []byte) (json.RawMessage, error) {
+	if err := valid(b); err != nil {
+		return nil, bad("data: %s", err)
+	}
+	spaced, err := inspect(b, MaxDepth-1)
+	if err != nil {
+		return nil, bad("data: %s", err)
+	}
+	if spaced {
+		b = compact(b)
+	}
+	return b, nil
+}
+
 // compact removes white space between the tokens of valid JSON.
 func compact(data []byte) []byte {
 	var b bytes.Buffer
 	b.Grow(len(data))
-	json.Compact(&b, data) // valid: check has seen it
+	json.Compact(&b, data) // valid: it was looked at before
 	return b.Bytes()
 }
 

@@ -44,15 +44,11 @@ type parsed struct {
 	Error     *parsed           `json:"error"`
 }
 
-// maxFrameDepth bounds the nesting of a server's frame: in a history, the data of a command
-// that was MaxDepth deep stands two levels deeper.
-const maxFrameDepth = MaxDepth + 2
-
 // ParseFrame reads one frame from a server: a *Welcome, *OK, *Message, *Signal, *Presence,
 // *Read, *Skip, *Reset, *Error, *Goodbye, *History or *Members. A frame of a type that this
 // version does not know is nil without an error: clients ignore it.
 func ParseFrame(b []byte) (any, error) {
-	if _, err := check(b, maxFrameDepth); err != nil {
+	if err := validObject(b); err != nil {
 		return nil, fmt.Errorf("frame from the server: %w", err)
 	}
 	var p parsed

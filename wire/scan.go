@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -14,33 +15,45 @@ import (
 // of strings, make U+FFFD of half characters, and give up a whole frame, with its id, for one
 // bad field.
 
-// errTooDeep is returned by check.
-var errTooDeep = errors.New("nested too deep")
-
-// check refuses what is not one JSON object in UTF-8, nested at most depth deep and without
-// unpaired surrogates, which RFC 8259, section 8.2, leaves undefined. spaced tells whether white
-// space stands between its tokens.
-func check(b []byte, depth int) (spaced bool, err error) {
+// valid refuses what is not one JSON value in UTF-8. It is a state machine: nesting costs it no
+// stack, and more than 10,000 levels are not JSON to it.
+func valid(b []byte) error {
 	switch {
 	case !utf8.Valid(b):
-		return false, errors.New("invalid UTF-8")
+		return errors.New("invalid UTF-8")
 	case !json.Valid(b):
-		return false, errors.New("not JSON: send one object a frame")
-	case bytes.TrimLeft(b, jsonSpace)[0] != '{':
-		return false, errors.New("not a JSON object: send one object a frame")
+		return errors.New("not JSON")
 	}
+	return nil
+}
+
+// validObject refuses what is not one JSON object in UTF-8.
+func validObject(b []byte) error {
+	err := valid(b)
+	if err == nil && b[space(b, 0)] != '{' {
+		err = errors.New("not a JSON object")
+	}
+	return err
+}
+
+var errSurrogate = errors.New(`half a character: a string has a \u escape of an unpaired surrogate`)
+
+// inspect refuses valid JSON that is nested more than depth deep, or has unpaired surrogates,
+// which RFC 8259, section 8.2, leaves undefined: some receivers could not read it. spaced tells
+// whether white space stands between its tokens.
+func inspect(b []byte, depth int) (spaced bool, err error) {
 	open := 0
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
 		case '"':
 			end, whole := stringEnd(b, i)
 			if !whole {
-				return false, errors.New(`half a character: a string has a \u escape of an unpaired surrogate`)
+				return spaced, errSurrogate
 			}
 			i = end - 1
 		case '{', '[':
 			if open++; open > depth {
-				return false, errTooDeep
+				return spaced, fmt.Errorf("nested deeper than %d", depth)
 			}
 		case '}', ']':
 			open--
@@ -50,8 +63,6 @@ func check(b []byte, depth int) (spaced bool, err error) {
 	}
 	return spaced, nil
 }
-
-const jsonSpace = " \t\r\n" // RFC 8259, section 2
 
 // stringEnd returns the place behind the string that begins at b[i], and whether its escapes
 // are whole characters. b is valid JSON.
@@ -94,7 +105,7 @@ func hex4(b []byte) (r rune) {
 }
 
 // members yields the name, in its quotes, and the value of each member of a JSON object that
-// check has let pass. Both are parts of it, but appending to them copies.
+// valid has let pass. Both are parts of it, but appending to them copies.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		i := space(object, 0) + 1
@@ -152,13 +163,17 @@ func valueEnd(b []byte, i int) int {
 	}
 }
 
-// unquote returns what a JSON string says; ok is false for a value of another kind.
+// unquote returns what a JSON string says; ok is false for a value of another kind, and for half a
+// character.
 func unquote(value []byte) (s string, ok bool) {
 	if value[0] != '"' {
 		return "", false
 	}
 	if bytes.IndexByte(value, '\\') < 0 {
 		return string(value[1 : len(value)-1]), true
+	}
+	if _, whole := stringEnd(value, 0); !whole {
+		return "", false
 	}
 	var decoded string // apart from s, which would have to live on the heap in the usual case too
 	err := json.Unmarshal(value, &decoded)
