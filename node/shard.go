@@ -254,9 +254,9 @@ func (sh *shard) collect(s *session) {
 // account moves the cursors over what was taken, and drops from the dirty list those
 // that have nothing more at hand.
 func (sh *shard) account(s *session, taken int) {
-	own := 0
-	delivered := 0
-	for _, e := range sh.entries[:taken] {
+	own, delivered, bytes := 0, 0, 0
+	for i, e := range sh.entries[:taken] {
+		bytes += len(sh.frames[i])
 		if e.sub == nil {
 			s.outBytes -= len(s.out[own])
 			s.out[own] = nil
@@ -278,8 +278,9 @@ func (sh *shard) account(s *session, taken int) {
 		close(s.drained)
 		s.drained = nil
 	}
-	if delivered > 0 {
+	if taken > 0 {
 		sh.node.metrics.delivered.Add(uint64(delivered))
+		sh.node.metrics.bytesOut.Add(uint64(bytes))
 	}
 	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
 		if sub.state == active && !sub.isBehind && sub.after < sub.topic.head {
