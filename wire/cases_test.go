@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -180,25 +179,18 @@ func testFrame(t *testing.T, c *frameCase) {
 	}
 }
 
-// wantJSON compares JSON by what it says.
+// wantJSON compares a frame with what it must say, where that is asserted.
 func wantJSON(t *testing.T, got []byte, want json.RawMessage) {
 	t.Helper()
-	var g, w any
-	if err := json.Unmarshal(got, &g); err != nil {
-		t.Fatalf("%s: %v", got, err)
+	if !json.Valid(got) {
+		t.Fatalf("not JSON: %s", got)
 	}
-	if want == nil {
-		return
-	}
-	if err := json.Unmarshal(want, &w); err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(g, w) {
+	if want != nil && !equalJSON(t, got, want) {
 		t.Errorf("says %s, want %s", got, want)
 	}
 }
 
-// Every type of frame, and every code that a parser can answer, has a case.
+// Every type of frame has a case.
 func TestFramesAreComplete(t *testing.T) {
 	t.Parallel()
 	missing := map[string]bool{}
