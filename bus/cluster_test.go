@@ -31,7 +31,7 @@ func TestRedisCluster(t *testing.T) {
 
 // startSlots starts a Redis Cluster of one server that owns all slots.
 func startSlots(t *testing.T) *redistest.Server {
-	s := redistest.Start(t, "--cluster-enabled", "yes", "--appendonly", "yes")
+	s := redistest.Start(t, "--cluster-enabled", "yes", "--appendonly", "yes", "--appendfsync", "no")
 	do(t, client(t, s), "cluster", "addslotsrange", 0, 16383)
 	return s
 }

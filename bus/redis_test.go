@@ -229,7 +229,7 @@ func TestScriptFlush(t *testing.T) {
 
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	srv := redistest.Start(t, "--appendonly", "yes")
+	srv := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "no")
 	b, heard := attach(t, client(t, srv), nil, "lobby")
 	first := mustPublish(t, b, "lobby", bus.Draft{})
 	heard.WaitAt(t, "lobby", 1)

@@ -130,8 +130,6 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-func (p *process) signal(s os.Signal) { p.cmd.Process.Signal(s) }
-
 // awaitReady waits until /readyz says what is wanted.
 func (p *process) awaitReady(want bool) {
 	p.tb.Helper()
@@ -199,16 +197,15 @@ type member struct {
 	done chan struct{}
 	stop context.CancelFunc
 
-	mu        sync.Mutex
-	changed   chan struct{}              // Guarded by mu. Closed and replaced at each event.
-	messages  map[string][]*wire.Message // by topic. Guarded by mu.
-	resets    []*wire.Reset              // Guarded by mu.
-	people    map[string]map[string]bool // who is in a topic, by its presence frames. Guarded by mu.
-	left      map[string]int             // how often a user was seen leaving, by topic and user. Guarded by mu.
-	joined    map[string]int             // likewise. Guarded by mu.
-	connects  int                        // Guarded by mu.
-	faults    []string                   // what must not be. Guarded by mu.
-	positions map[string]wire.Position   // of the last message, by topic. Guarded by mu.
+	mu       sync.Mutex
+	changed  chan struct{}              // Guarded by mu. Closed and replaced at each event.
+	messages map[string][]*wire.Message // by topic. Guarded by mu.
+	resets   []*wire.Reset              // Guarded by mu.
+	people   map[string]map[string]bool // who is in a topic, by its presence frames. Guarded by mu.
+	left     map[string]int             // how often a user was seen leaving, by topic and user. Guarded by mu.
+	joined   map[string]int             // likewise. Guarded by mu.
+	connects int                        // Guarded by mu.
+	faults   []string                   // what must not be. Guarded by mu.
 }
 
 // enter runs a client at url until the test ends.

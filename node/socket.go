@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -321,8 +320,3 @@ const (
 	lingerTime  = time.Second
 	lingerBytes = 256 << 10
 )
-
-// isClosedErr reports whether err is what a read returns after the connection went away.
-func isClosedErr(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}

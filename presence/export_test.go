@@ -49,8 +49,8 @@ type Gate struct {
 	// TurnsOff has the backend take every step, however late. Fixed before use.
 	TurnsOff bool
 
-	wg     sync.WaitGroup // late steps
 	mu     sync.Mutex
+	steps  []chan struct{} // Guarded by mu. Late steps; each is closed when it is done.
 	closed chan struct{} // Guarded by mu. While it is not nil, steps wait for it to be closed.
 	flaky  *rand.Rand    // Guarded by mu.
 	late   time.Duration // Guarded by mu.
@@ -91,7 +91,15 @@ func (g *Gate) Flaky(r *rand.Rand, late time.Duration) {
 }
 
 // Settle waits for the late steps.
-func (g *Gate) Settle() { g.wg.Wait() }
+func (g *Gate) Settle() {
+	g.mu.Lock()
+	steps := g.steps
+	g.steps = nil
+	g.mu.Unlock()
+	for _, done := range steps {
+		<-done
+	}
+}
 
 var errGate = errors.New("no answer")
 
@@ -121,10 +129,15 @@ func (g *Gate) pass(ctx context.Context, step func(context.Context) error) error
 	case 1:
 		step(ctx)
 	case 2:
-		g.wg.Go(func() {
+		done := make(chan struct{})
+		g.mu.Lock()
+		g.steps = append(g.steps, done)
+		g.mu.Unlock()
+		go func() {
+			defer close(done)
 			time.Sleep(delay)
 			step(context.WithoutCancel(ctx))
-		})
+		}()
 	default:
 		return step(ctx)
 	}
@@ -143,18 +156,16 @@ type gated struct {
 	g *Gate
 }
 
-func (b *gated) renew(ctx context.Context, m member) (r renewal, err error) {
-	err = b.g.pass(ctx, func(ctx context.Context) error {
-		answer, err := b.backend.renew(ctx, m)
-		if ctx.Err() == nil {
-			r = answer
-		}
+func (b *gated) renew(ctx context.Context, m member) (renewal, error) {
+	answer := new(renewal) // the step's own, should it be late
+	err := b.g.pass(ctx, func(ctx context.Context) (err error) {
+		*answer, err = b.backend.renew(ctx, m)
 		return err
 	})
 	if err != nil {
 		return renewal{}, err
 	}
-	return r, nil
+	return *answer, nil
 }
 
 func (b *gated) reserve(ctx context.Context, m member, lane string, turn uint64, topics []string) error {

@@ -2,6 +2,7 @@ package presence_test
 
 import (
 	"context"
+	"flag"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -14,7 +15,10 @@ import (
 	"github.com/rookery-chat/rookery/presence/presencetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "10") // most tests wait for leases to lapse
+	goleak.VerifyTestMain(m)
+}
 
 func TestMemory(t *testing.T) { presencetest.Run(t, withMemory) }
 func TestRedis(t *testing.T)  { presencetest.Run(t, withRedis) }
