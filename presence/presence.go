@@ -1,11 +1,3 @@
-// Package presence tells who is online across the nodes of a cluster.
-//
-// A node counts its own sessions per topic and user; the cluster sees only the first
-// and the last of them, and counts the nodes. The one after which a user is in a topic
-// at all, and the one after which the user no longer is, become a [Change]: the
-// roster's next version. Nodes that die are reaped by the others, nodes that were
-// thought dead come back, and what a restart of Redis lost is put in order again.
-// doc.go tells how, and why that is right.
 package presence
 
 import (
