@@ -25,8 +25,9 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-func TestMemory(t *testing.T) { bustest.Run(t, newMemory) }
-func TestRedis(t *testing.T)  { bustest.Run(t, newRedis) }
+func TestMemory(t *testing.T)       { bustest.Run(t, newMemory) }
+func TestRedis(t *testing.T)        { bustest.Run(t, newRedis) }
+func TestRedisCluster(t *testing.T) { bustest.Run(t, newSlots(t)) }
 
 type memoryCluster struct{ *bus.Memory }
 

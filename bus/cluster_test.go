@@ -11,31 +11,32 @@ import (
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
-func TestRedisCluster(t *testing.T) {
-	// A cluster is up 2 s after its start, so all of them start at once.
-	ready := make(chan *redistest.Server, 24)
-	for range cap(ready) {
-		ready <- startSlots(t)
+// newSlots returns what makes a Redis Cluster of one server. Such a server serves 2 s
+// after its start at the earliest, so some are started in advance.
+func newSlots(t *testing.T) func(*testing.T, *bus.Options) bustest.Cluster {
+	started := make(chan *redistest.Server, 24)
+	for range cap(started) {
+		started <- startSlots(t)
 	}
-	bustest.Run(t, func(t *testing.T, opts *bus.Options) bustest.Cluster {
+	return func(t *testing.T, opts *bus.Options) bustest.Cluster {
 		var s *redistest.Server
 		select {
-		case s = <-ready:
+		case s = <-started:
 		default:
 			s = startSlots(t)
 		}
 		clusterUp(t, client(t, s))
 		return slotsCluster{redisCluster{s, opts}}
-	})
+	}
 }
 
-// startSlots starts a Redis Cluster of one server that owns all slots.
 func startSlots(t *testing.T) *redistest.Server {
 	s := redistest.Start(t, "--cluster-enabled", "yes", "--appendonly", "yes", "--appendfsync", "no")
 	do(t, client(t, s), "cluster", "addslotsrange", 0, 16383)
 	return s
 }
 
+// A slotsCluster is one redis-server that owns all slots.
 type slotsCluster struct{ redisCluster }
 
 func (c slotsCluster) Attach(t *testing.T) bus.Bus {

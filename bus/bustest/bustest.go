@@ -23,8 +23,9 @@ type Cluster interface {
 	Restart(t *testing.T, keep bool)
 }
 
-// Run tests the implementation whose clusters newCluster makes.
+// Run tests the implementation whose clusters newCluster makes, in parallel with other tests.
 func Run(t *testing.T, newCluster func(t *testing.T, opts *bus.Options) Cluster) {
+	t.Parallel()
 	test := func(name string, opts *bus.Options, f func(t *testing.T, c *cluster)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
