@@ -1,6 +1,8 @@
 package bus_test
 
 import (
+	"context"
+	"net"
 	"strings"
 	"testing"
 
@@ -64,4 +66,72 @@ func clusterClient(t *testing.T, s *redistest.Server) redis.UniversalClient {
 	c := redis.NewUniversalClient(opts)
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// A slot moves to another server while its topic is in use.
+func TestSlotMoves(t *testing.T) {
+	t.Parallel()
+	a, b := redistest.Start(t, "--cluster-enabled", "yes"), redistest.Start(t, "--cluster-enabled", "yes")
+	onA, onB := client(t, a), client(t, b)
+	do(t, onA, "cluster", "addslotsrange", 0, 8191)
+	do(t, onB, "cluster", "addslotsrange", 8192, 16383)
+	host, port, _ := net.SplitHostPort(b.Addr)
+	do(t, onA, "cluster", "meet", host, port)
+	for _, c := range []redis.UniversalClient{onA, onB} {
+		eventually(t, "the cluster is up", func() bool {
+			state := do(t, c, "cluster", "info").(string)
+			return strings.Contains(state, "cluster_state:ok") && strings.Contains(state, "cluster_size:2")
+		})
+	}
+
+	node, heard := attach(t, clusterClient(t, a), &bus.Options{LogLength: 1_000_000}, "lobby", "@alice", "*")
+	topic := "@alice"
+	slot := 256*bus.PartitionOf(topic) + 128
+	if slot > 8191 {
+		t.Fatalf("%s is not on the first server", topic)
+	}
+	quit, last := make(chan struct{}), make(chan bus.Receipt)
+	go func() {
+		var r bus.Receipt
+		for n := 0; ; n++ {
+			select {
+			case <-quit:
+				last <- r
+				return
+			default:
+			}
+			var err error
+			if r, err = node.Publish(context.Background(), topic, bus.Draft{Payload: []byte(`{}`)}); err != nil {
+				t.Errorf("Publish: %v", err)
+			}
+		}
+	}()
+	heard.WaitAt(t, topic, 10)
+
+	idA, idB := do(t, onA, "cluster", "myid"), do(t, onB, "cluster", "myid")
+	do(t, onB, "cluster", "setslot", slot, "importing", idA)
+	do(t, onA, "cluster", "setslot", slot, "migrating", idB)
+	for {
+		keys := do(t, onA, "cluster", "getkeysinslot", slot, 1000).([]any)
+		if len(keys) == 0 {
+			break
+		}
+		do(t, onA, append([]any{"migrate", host, port, "", 0, 5000, "keys"}, keys...)...)
+	}
+	do(t, onB, "cluster", "setslot", slot, "node", idB)
+	do(t, onA, "cluster", "setslot", slot, "node", idB)
+
+	heard.Wait(t, topic, "a reset", func(h *bustest.Heard) bool { return len(h.Resets) == 1 })
+	at := heard.Topic(topic).At.Offset
+	heard.WaitAt(t, topic, at+10)
+	close(quit)
+	end := <-last
+	heard.WaitAt(t, topic, end.Offset)
+	h := heard.Topic(topic)
+	if len(h.Messages) != int(end.Offset) || len(h.Resets) != 1 || !h.Resets[0].Recovered || h.Resets[0].Reason != "epoch" {
+		t.Errorf("heard %d messages up to %d, and the resets %+v", len(h.Messages), end.Offset, h.Resets)
+	}
+	if h := heard.Topic("*"); len(h.Subscribed) != 1 {
+		t.Error("a topic of another slot was interrupted")
+	}
 }
