@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,8 +116,23 @@ func TestRedisFaults(t *testing.T) {
 	}
 	mark(6)
 
+	if err := c.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.MarkRead(ctx, "lobby", "alice", "k3", 7); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("MarkRead without memory returned %v", err)
+	}
+	got, err := s.ReadOffsets(ctx, "alice", map[string]string{"lobby": "k3"}) // needs none
+	if err != nil || got["lobby"] != 6 {
+		t.Errorf("ReadOffsets without memory returned %v, %v", got, err)
+	}
+	if err := c.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	mark(7)
+
 	server.Kill()
-	if _, _, err := s.MarkRead(ctx, "lobby", "alice", "k3", 7); err == nil {
+	if _, _, err := s.MarkRead(ctx, "lobby", "alice", "k3", 8); err == nil {
 		t.Error("MarkRead without a server returned no error")
 	}
 	if got, err := s.ReadOffsets(ctx, "alice", map[string]string{"lobby": "k3"}); err == nil || errors.Is(err, redis.Nil) {
@@ -124,4 +140,15 @@ func TestRedisFaults(t *testing.T) {
 	}
 	server.Restart()
 	mark(2)
+
+	if err := c.Do(ctx, "set", "read:{attic}", "foreign").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.MarkRead(ctx, "attic", "alice", "k3", 1); err == nil {
+		t.Error("MarkRead in a key of another type returned no error")
+	}
+	both := map[string]string{"attic": "k3", "lobby": "k3"}
+	if got, err := s.ReadOffsets(ctx, "alice", both); err == nil || !strings.Contains(err.Error(), "attic") {
+		t.Errorf("ReadOffsets in a key of another type returned %v, %v", got, err)
+	}
 }
