@@ -71,9 +71,11 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *webs
 	number := n.counter.Add(1)
 	s := &session{
 		node: n, kind: k,
-		shard: n.shards[number%uint64(len(n.shards))],
-		id:    fmt.Sprintf("%s-%d", n.id, number),
+		shard:  n.shards[number%uint64(len(n.shards))],
+		id:     fmt.Sprintf("%s-%d", n.id, number),
+		bearer: bearer(r),
 	}
+	opts.OriginPatterns = n.origins
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
 	h := &hijacker{ResponseWriter: w, session: s}
 	ws, err := websocket.Accept(h, r, opts)

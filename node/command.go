@@ -49,7 +49,7 @@ func (s *session) command(b []byte) error {
 	case "ping":
 		s.ok(wire.OK{ID: c.ID})
 	case "hello":
-		err = refusal(wire.BadRequest, "hello was said already: open another connection for another user")
+		err = s.renew(c)
 	}
 	if err != nil {
 		s.fail(c, err)
@@ -105,10 +105,14 @@ func (s *session) hello(b []byte) error {
 		return s.refuse(wire.ClosePolicy, e)
 	case c.Type != "hello":
 		return s.refuse(wire.ClosePolicy, &wire.Error{ID: c.ID, Code: wire.BadRequest, Message: "the first frame must be a hello"})
-	case c.User == "":
-		return s.refuse(wire.CloseUnauthorized, &wire.Error{ID: c.ID, Code: wire.Unauthorized, Message: `hello needs "user"`})
 	}
-	s.user, s.was = c.User, c.Was
+	who, code, e := s.node.identify(or(c.Token, s.bearer), c.User)
+	if e != nil {
+		e.ID = c.ID
+		return s.refuse(code, e)
+	}
+	s.was = c.Was
+	s.admit(who)
 	return s.welcome(c)
 }
 
@@ -228,8 +232,8 @@ func (s *session) joinAll(ctx context.Context, requests []request, answer func([
 
 // enter checks a request, counts the user in and takes hold of the roster where asked for.
 func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Error {
-	if wire.IsInbox(r.topic) && wire.InboxUser(r.topic) != s.user {
-		return refusal(wire.Forbidden, "an inbox can be read by its user only")
+	if e := s.mayJoin(r.topic); e != nil {
+		return e
 	}
 	if old := s.member(r.topic); old != nil {
 		m.counted = old.counted
@@ -351,30 +355,22 @@ func (s *session) leave(c wire.Command) error {
 	case !isRoom(c.Topic):
 		return refusal(wire.BadRequest, "every session stays in its inbox and in *")
 	}
-	s.joined = slices.DeleteFunc(s.joined, func(x *membership) bool { return x == m })
-	s.shard.mail.post(func() { s.shard.leave(m.sub) })
-	s.forget(m, 0)
+	s.quit(m)
 	s.ok(wire.OK{ID: c.ID, Topic: c.Topic})
 	return nil
 }
 
-func isRoom(topic string) bool { return topic != wire.Everyone && !wire.IsInbox(topic) }
-
-// mayWrite checks that the session may publish or signal to a topic.
-func (s *session) mayWrite(topic string) error {
-	switch {
-	case wire.IsInbox(topic):
-		return nil
-	case topic == wire.Everyone:
-		return refusal(wire.Forbidden, "only the server API may publish to everyone")
-	case s.member(topic) == nil:
-		return refusal(wire.Forbidden, "join the room first")
-	}
-	return nil
+// quit ends a membership.
+func (s *session) quit(m *membership) {
+	s.joined = slices.DeleteFunc(s.joined, func(x *membership) bool { return x == m })
+	s.shard.mail.post(func() { s.shard.leave(m.sub) })
+	s.forget(m, 0)
 }
 
+func isRoom(topic string) bool { return topic != wire.Everyone && !wire.IsInbox(topic) }
+
 func (s *session) publish(ctx context.Context, c wire.Command) error {
-	if err := s.mayWrite(c.Topic); err != nil {
+	if err := s.mayWrite(c.Topic, s.may.MayPublish); err != nil {
 		return err
 	}
 	p := Publication{Data: c.Data, From: s.user, Session: s.id, Key: c.Key}
@@ -403,21 +399,13 @@ func (s *session) publish(ctx context.Context, c wire.Command) error {
 }
 
 func (s *session) signal(ctx context.Context, c wire.Command) error {
-	if err := s.mayWrite(c.Topic); err != nil {
+	if err := s.mayWrite(c.Topic, s.may.MaySignal); err != nil {
 		return err
 	}
 	if err := s.node.bus.Signal(ctx, c.Topic, wire.AppendPayload(nil, s.user, s.id, "", c.Data)); err != nil {
 		return err
 	}
 	s.ok(wire.OK{ID: c.ID, Topic: c.Topic})
-	return nil
-}
-
-// mayRead checks that the session is in a topic.
-func (s *session) mayRead(topic string) error {
-	if s.member(topic) == nil {
-		return refusal(wire.Forbidden, "join the topic first")
-	}
 	return nil
 }
 

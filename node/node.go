@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/presence"
 	"github.com/rookery-chat/rookery/store"
@@ -31,6 +32,18 @@ type Options struct {
 	Drain      time.Duration // for goodbyes, the delay included; 15 s
 	RingBudget int           // bytes of recent frames kept for sessions that are a little behind; 64 MiB
 	Registerer prometheus.Registerer
+
+	// Auth verifies tokens. Without it everybody is let in under a name of their choice.
+	Auth *auth.Verifier
+	// Anonymous lets sessions without a token in beside those with one. Their users' names
+	// get a "~" before them, which no name of a token's user may have.
+	Anonymous bool
+	// Closed is the rule for who has no permissions of their own: no rooms, and no writing to
+	// others' inboxes. Otherwise all of them are open.
+	Closed bool
+	// Origins are the sites, beside the node's own, whose pages may connect: host patterns
+	// such as example.com or *.example.com.
+	Origins []string
 }
 
 // A Node is one edge of the cluster: it holds sessions and brings them the messages
@@ -46,7 +59,10 @@ type Node struct {
 	drainDelay time.Duration      // Fixed at construction.
 	drainTime  time.Duration      // Fixed at construction.
 	ringBudget int                // of one shard. Fixed at construction.
-	started    time.Time          // Fixed at construction.
+	auth       *auth.Verifier     // Nil when everybody is anonymous. Fixed at construction.
+	anonymous  bool               // Fixed at construction.
+	rule       auth.Permissions   // for who has none of their own. Fixed at construction.
+	origins    []string           // Fixed at construction.
 	shards     []*shard           // Fixed at construction.
 	interest   *interest          // Fixed at construction.
 	rosters    *rosters           // Fixed at construction.
@@ -82,12 +98,18 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		maxFrame:   or(o.MaxFrame, wire.MaxFrame),
 		drainDelay: o.DrainDelay,
 		drainTime:  or(o.Drain, 15*time.Second),
-		started:    time.Now(),
+		auth:       o.Auth,
+		anonymous:  o.Anonymous || o.Auth == nil,
+		rule:       auth.Open(),
+		origins:    o.Origins,
 		admission:  newAdmission(or(o.Handshakes, 2000)),
 		users:      &userCounts{counts: make(map[string]int)},
 		logReads:   make(chan struct{}, maxLogReads),
 	}
 	n.rhythm = newRhythm(n.heartbeat)
+	if o.Closed {
+		n.rule = auth.Grant(nil, nil, nil)
+	}
 	n.stopped, n.stop = context.WithCancel(context.Background())
 	n.interest = newInterest(n)
 	n.rosters = newRosters(n)

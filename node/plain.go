@@ -30,6 +30,12 @@ func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if user != "" || bearer(r) != "" {
+		if _, _, e := n.identify(bearer(r), user); e != nil {
+			http.Error(w, e.Error(), http.StatusUnauthorized)
+			return
+		}
+	}
 	s := n.accept(w, r, plainKind{}, &websocket.AcceptOptions{})
 	if s == nil {
 		return
@@ -46,7 +52,7 @@ func (s *session) runPlain(user, topic string) {
 
 func (s *session) readPlain(user, topic string) error {
 	var b bytes.Buffer
-	for user == "" {
+	for user == "" && s.bearer == "" {
 		if err := s.nextPlain(&b); err != nil {
 			return err
 		}
@@ -57,7 +63,11 @@ func (s *session) readPlain(user, topic string) error {
 		user = name
 		b.Reset()
 	}
-	s.user = user
+	who, code, e := s.node.identify(s.bearer, user)
+	if e != nil {
+		return s.refuse(code, e)
+	}
+	s.admit(who)
 	if err := s.welcome(wire.Command{}); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -34,11 +35,13 @@ type session struct {
 	input  *bufio.Reader   // what ws reads from. Fixed at construction.
 	id     string          // Fixed at construction.
 
-	// Owned by the reader until the shard attached the session, then constant.
+	// Owned by the reader, and constant once the session has joined its first topics.
 	user string
 	was  string // the session that this one continues
 
 	// Owned by the reader.
+	bearer string           // token from the handshake, until hello
+	may    auth.Permissions // what its token grants
 	joined []*membership
 	unread int // bytes of replies since the reader last saw the session's own frames drained
 
@@ -53,6 +56,7 @@ type session struct {
 	code                  wire.CloseCode // why the node closes it; 0 while it does not
 	closeBy               time.Time
 	gone                  bool
+	expires               time.Time // when the token ends; zero for an anonymous session
 	pinged                bool
 	acked                 uint64 // bytes that the peer's TCP had confirmed when last looked at
 	ackedAt               int64  // when acked last grew, Unix milliseconds; 0 while nobody looks

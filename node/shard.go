@@ -37,12 +37,14 @@ type shard struct {
 	// Owned by run.
 	topics   map[string]*topic
 	sessions []*session
-	dirty    []*session // have something to write
-	retry    []*topic   // behind, to be looked at again after this round
-	ringSize int        // bytes in all rings
-	frames   [][]byte   // flush's, reused
-	entries  []entry    // flush's, reused
-	scratch  []byte     // flush's, reused
+	dirty    []*session  // have something to write
+	retry    []*topic    // behind, to be looked at again after this round
+	ringSize int         // bytes in all rings
+	expiry   *time.Timer // fires when the next token ends
+	expires  time.Time   // when that is; zero when no session has a token
+	frames   [][]byte    // flush's, reused
+	entries  []entry     // flush's, reused
+	scratch  []byte      // flush's, reused
 }
 
 // An entry says what a frame in a flush is: a message of sub, or one of the session's own.
@@ -52,13 +54,14 @@ type entry struct {
 }
 
 func newShard(n *Node, index int) *shard {
-	return &shard{node: n, index: index, mail: newMailbox(), topics: make(map[string]*topic)}
+	return &shard{node: n, index: index, mail: newMailbox(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour)}
 }
 
 // run works off the mailbox until ctx is done.
 func (sh *shard) run(ctx context.Context) {
 	tick := time.NewTicker(sh.node.rhythm.tick)
 	defer tick.Stop()
+	defer sh.expiry.Stop()
 	var letters []letter
 	for {
 		select {
@@ -66,6 +69,8 @@ func (sh *shard) run(ctx context.Context) {
 			return
 		case <-tick.C:
 			sh.tick(time.Now())
+		case <-sh.expiry.C:
+			sh.expire(time.Now())
 		case <-sh.mail.wake:
 		}
 		var lost map[string]uint64

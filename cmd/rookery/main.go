@@ -18,6 +18,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run a node."`
 	Chat    chatCmd    `cmd:"" help:"Chat in the terminal."`
 	Publish publishCmd `cmd:"" help:"Publish one message and print where it was stored."`
+	Token   tokenCmd   `cmd:"" help:"Mint a token for development."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/node"
 	"github.com/rookery-chat/rookery/presence"
@@ -29,7 +30,14 @@ type serveCmd struct {
 	Redis  []string `env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, rediss:// with TLS; several URLs are a Redis Cluster. Without it the node runs alone, in memory."`
 	Prefix string   `default:"rookery:" env:"ROOKERY_PREFIX" help:"Prefix of every Redis key."`
 
-	Anonymous bool `env:"ROOKERY_ANONYMOUS" help:"Let anyone in under a freely chosen name, also on addresses beyond loopback."`
+	AuthSecret   string   `env:"ROOKERY_AUTH_SECRET" placeholder:"SECRET" help:"Secret of at least 32 bytes that signs users' tokens (HS256)."`
+	AuthKey      string   `env:"ROOKERY_AUTH_KEY" type:"existingfile" placeholder:"FILE" help:"Public key in PEM that verifies users' tokens (RS256…, ES256…, EdDSA)."`
+	AuthJwks     string   `env:"ROOKERY_AUTH_JWKS" placeholder:"URL" help:"JSON Web Key Set that verifies users' tokens."`
+	AuthAudience string   `env:"ROOKERY_AUTH_AUDIENCE" placeholder:"AUD" help:"What a token's aud must contain."`
+	AuthIssuer   string   `env:"ROOKERY_AUTH_ISSUER" placeholder:"ISS" help:"What a token's iss must be."`
+	Anonymous    bool     `env:"ROOKERY_ANONYMOUS" help:"Let anyone in under a freely chosen name, also on addresses beyond loopback. Beside tokens, such names get a ~ before them."`
+	Rooms        string   `default:"open" enum:"open,closed" env:"ROOKERY_ROOMS" help:"Who has no permissions in a token may enter every room and write to every inbox (open), or none (closed)."`
+	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
 	LogLength  int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
 	LogAge     time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
@@ -61,7 +69,12 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeBackend()
+	verifier, err := c.verifier(ctx)
+	if err != nil {
+		return err
+	}
 	n := node.New(b, p, st, &node.Options{
+		Auth: verifier, Anonymous: c.Anonymous, Closed: c.Rooms == "closed", Origins: c.Origins,
 		ID: id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
 	})
 
@@ -132,8 +145,8 @@ func (c *serveCmd) check() error {
 		if l.flag == "--admin" {
 			return fmt.Errorf("--admin %s is reachable by others: without API keys it must be a loopback address", l.addr)
 		}
-		if !c.Anonymous {
-			return fmt.Errorf("%s %s is reachable by others: add --anonymous to let anyone in under any name, or listen on 127.0.0.1", l.flag, l.addr)
+		if !c.Anonymous && !c.authenticated() {
+			return fmt.Errorf("%s %s is reachable by others: say who may come in with --auth-secret, --auth-key or --auth-jwks, or add --anonymous to let anyone in under any name", l.flag, l.addr)
 		}
 	}
 	if c.LogLength < 1 {
@@ -143,6 +156,29 @@ func (c *serveCmd) check() error {
 		return fmt.Errorf("--drain %s must be longer than --drain-delay %s", c.Drain, c.DrainDelay)
 	}
 	return nil
+}
+
+func (c *serveCmd) authenticated() bool {
+	return c.AuthSecret != "" || c.AuthKey != "" || c.AuthJwks != ""
+}
+
+// verifier returns what verifies tokens, nil when none are configured.
+func (c *serveCmd) verifier(ctx context.Context) (*auth.Verifier, error) {
+	if !c.authenticated() {
+		return nil, nil
+	}
+	o := auth.Options{Secret: c.AuthSecret, JWKS: c.AuthJwks, Audience: c.AuthAudience, Issuer: c.AuthIssuer}
+	if c.AuthKey != "" {
+		var err error
+		if o.Key, err = os.ReadFile(c.AuthKey); err != nil {
+			return nil, fmt.Errorf("--auth-key: %w", err)
+		}
+	}
+	v, err := auth.New(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-secret, --auth-key, --auth-jwks: %w", err)
+	}
+	return v, nil
 }
 
 func loopback(host string) bool {
