@@ -51,9 +51,9 @@ type Gate struct {
 
 	mu     sync.Mutex
 	steps  []chan struct{} // Guarded by mu. Late steps; each is closed when it is done.
-	closed chan struct{} // Guarded by mu. While it is not nil, steps wait for it to be closed.
-	flaky  *rand.Rand    // Guarded by mu.
-	late   time.Duration // Guarded by mu.
+	closed chan struct{}   // Guarded by mu. While it is not nil, steps wait for it to be closed.
+	flaky  *rand.Rand      // Guarded by mu.
+	late   time.Duration   // Guarded by mu.
 }
 
 // Through puts the gate before the backend of a node that does not run yet.

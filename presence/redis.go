@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -130,6 +131,9 @@ type call struct {
 	cmd    *redis.Cmd // after exec
 }
 
+// answerTime is how long a pipeline may take until it is given up.
+const answerTime = 4 * time.Second
+
 // maxCalls is how many calls share a pipeline.
 const maxCalls = 256
 
@@ -152,7 +156,7 @@ func (r *redisNode) exec(ctx context.Context, calls ...*call) {
 
 // pipeline runs calls by the digest or by the text of their scripts.
 func (r *redisNode) pipeline(ctx context.Context, calls []*call, byText bool) {
-	ctx, cancel := context.WithTimeout(ctx, r.timing.Lease)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	pipe := r.rdb.Pipeline()
 	for _, c := range calls {
@@ -267,7 +271,7 @@ func (r *redisNode) primaries(ctx context.Context) (string, error) {
 	if !r.cluster {
 		return "", nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timing.Lease)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	var mu sync.Mutex
 	var runs []string
@@ -424,7 +428,7 @@ func (r *redisNode) sever(ctx context.Context, m member) error {
 	if m.name == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timing.Lease)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	return r.eachPrimary(ctx, func(ctx context.Context, rdb redis.UniversalClient) error {
 		list, err := rdb.Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
