@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// patience is how long a call without a deadline is tried.
+// patience is how long a call is tried at most.
 const patience = 5 * time.Second
 
 // A batcher sends the commands of concurrent callers in shared pipelines. A command
@@ -102,19 +103,17 @@ func (b *batcher) exec(calls []*call, pick func(*call) bool) {
 	}
 }
 
-// insist sends the command that attempt makes until Redis has answered it, ctx is
-// done, or an error says that trying again does not help. The command must be safe to repeat.
+// insist sends the command that attempt makes until Redis has answered it, patience or
+// ctx is at its end, or an error says that trying again does not help. The command must be
+// safe to repeat.
 func (b *batcher) insist(ctx context.Context, attempt func() *redis.Cmd) (any, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var last error
 	for wait := (backoff{}); ; {
+		if err := ctx.Err(); err != nil {
+			return nil, failure(cmp.Or(last, err))
+		}
 		answers, err := b.do(ctx, attempt())
 		if err == nil {
 			return answers[0], nil
@@ -125,9 +124,7 @@ func (b *batcher) insist(ctx context.Context, attempt func() *redis.Cmd) (any, e
 		if judge(err) != unknown {
 			return nil, failure(err)
 		}
-		if wait.sleep(ctx) != nil {
-			return nil, failure(last)
-		}
+		wait.sleep(ctx)
 	}
 }
 

@@ -1,5 +1,3 @@
-// Package bus carries messages between the nodes of a cluster and keeps each
-// topic's recent log.
 package bus
 
 import (
@@ -65,7 +63,7 @@ type Bus interface {
 	// Unsubscribe ends delivery: after it returned, the Handler hears nothing more of the topics.
 	Unsubscribe(ctx context.Context, topics ...string) error
 	// Publish stores d under the topic's next offset, then hands it to every attachment that
-	// is subscribed. The bus itself repeats it while the outcome is unknown; without a deadline in ctx, for 5 s.
+	// is subscribed. The bus itself repeats it while the outcome is unknown, for at most 5 s.
 	Publish(ctx context.Context, topic string, d Draft) (Receipt, error)
 	// Signal sends payload to every attachment that is subscribed to the topic now, stored nowhere.
 	Signal(ctx context.Context, topic string, payload []byte) error
@@ -98,7 +96,7 @@ type Handler interface {
 
 // Stats counts since the start of an attachment.
 type Stats struct {
-	Heard      time.Time // when the last probe came back (now, for a bus in memory)
+	Heard      time.Time // when the last probe came back (now, for a bus in memory; zero before the first)
 	Reconnects uint64    // live connections that had to be made anew
 	Gaps       uint64    // holes in the live stream that were healed from the log
 	Resets     uint64

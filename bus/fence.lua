@@ -15,7 +15,7 @@ local function history(cache)
   if not string.find(info, 'role:master', 1, true) then
     return nil, redis.error_reply('READONLY this server is a replica')
   end
-  id = string.sub(string.match(info, 'master_replid:(%w+)'), 1, 20)
+  id = string.sub(string.match(info, 'master_replid:(%w+)') or '', 1, 20)
   redis.set_repl(redis.REPL_NONE)
   redis.pcall('SET', cache, id, 'PX', 100) -- may be refused for want of memory
   redis.set_repl(redis.REPL_ALL)

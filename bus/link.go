@@ -16,9 +16,8 @@ import (
 // A link hears the live channels of some partitions: it keeps one connection, and makes
 // a new one whenever something is not as it should be. Every end of a connection is a gap in all topics.
 type link struct {
-	r          *Redis
-	partitions []int  // fixed at construction
-	probe      string // the channel of the probes; its hash tag leads to the link's server; fixed
+	r     *Redis // fixed at construction
+	probe string // the channel of the probes, whose hash tag leads to the link's server; fixed too
 
 	id     atomic.Int64 // CLIENT ID of the connection, 0 when there is none
 	heard  atomic.Int64 // when the last probe came back, Unix ns
@@ -26,10 +25,12 @@ type link struct {
 	stood  atomic.Bool  // so was one before
 	down   atomic.Bool  // the last one has ended, as an operator was told
 
-	mu    sync.Mutex
+	changes sync.Mutex    // held by subscribe and unsubscribe, while a Handler call ends too
+	news    chan struct{} // holds a token when the connection's writer has something to do
+
+	mu    sync.Mutex               // guards the following
 	subs  map[string]*subscription // by live channel: what shall be heard
 	todo  map[string]struct{}      // channels for which it may differ from what Redis was told
-	news  chan struct{}            // holds a token when there is something to do
 	known map[string]*told         // what Redis was told over the connection that stands
 	ready []*subscription          // confirmed, position not asked for yet
 }
@@ -54,13 +55,14 @@ var (
 	errElsewhere = errors.New("the connection leads to another server than publishes do")
 )
 
-func newLink(r *Redis, partitions []int) *link {
+// newLink returns a link to the server of a partition.
+func newLink(r *Redis, partition int) *link {
 	return &link{
-		r: r, partitions: partitions,
-		probe: r.key(partitions[0], "probe", newEpoch()),
+		r:     r,
+		probe: r.key(partition, "probe", newEpoch()),
+		news:  make(chan struct{}, 1),
 		subs:  make(map[string]*subscription),
 		todo:  make(map[string]struct{}),
-		news:  make(chan struct{}, 1),
 	}
 }
 
@@ -80,6 +82,8 @@ func (l *link) tell() {
 }
 
 func (l *link) subscribe(topics []string) {
+	l.changes.Lock()
+	defer l.changes.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, topic := range topics {
@@ -92,7 +96,10 @@ func (l *link) subscribe(topics []string) {
 	l.tell()
 }
 
+// unsubscribe returns when the Handler hears nothing more of topics.
 func (l *link) unsubscribe(topics []string) {
+	l.changes.Lock()
+	defer l.changes.Unlock()
 	var gone []*subscription
 	l.mu.Lock()
 	for _, topic := range topics {
@@ -321,16 +328,16 @@ func (l *link) again(ready []*subscription) {
 	l.tell()
 }
 
-// watch sends a probe through Redis each second, and gives up when three did not come
-// back, or when the server that publishes does not know this connection.
+// watch sends a probe through Redis each second, and gives up when three in a row did
+// not come back, or when the server that takes publishes does not know this connection.
 func (l *link) watch(ctx context.Context) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	for missed := 0; missed < probesMissed; missed++ {
+	for missed := 0; missed < probesMissed; {
 		sent := time.Now().UnixNano()
 		subscribed := l.probed.Load()
 		probe, cancel := context.WithTimeout(ctx, probeEvery)
-		receivers, err := l.r.spublish(probe, l.probe, nil)
+		receivers, err := spublish(probe, l.r.probes, l.probe, nil)
 		cancel()
 		if err == nil && receivers == 0 && subscribed {
 			return errElsewhere
@@ -340,8 +347,9 @@ func (l *link) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		missed++
 		if l.heard.Load() >= sent {
-			missed = -1
+			missed = 0
 		}
 	}
 	return errSilent

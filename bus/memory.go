@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -238,7 +239,7 @@ func (p *memoryPart) expire(now time.Time) {
 // Run delivers to h until ctx is done.
 func (a *attachment) Run(ctx context.Context, h Handler) error {
 	if !a.handler.CompareAndSwap(nil, &h) {
-		return fmt.Errorf("bus: Run was called twice")
+		return errors.New("bus: Run was called twice")
 	}
 	a.m.each(func(p *memoryPart) {
 		for name, t := range p.topics {
@@ -301,7 +302,7 @@ func (a *attachment) Publish(ctx context.Context, topic string, d Draft) (Receip
 		return Receipt{}, errEmptyPayload
 	}
 	if err := ctx.Err(); err != nil {
-		return Receipt{}, err
+		return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	now := time.Now()
 	p, t := a.m.open(topic, now)
@@ -330,7 +331,7 @@ func (a *attachment) Publish(ctx context.Context, topic string, d Draft) (Receip
 
 func (a *attachment) Signal(ctx context.Context, topic string, payload []byte) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	p, t := a.m.open(topic, time.Now())
 	defer p.mu.Unlock()
@@ -344,7 +345,7 @@ func (a *attachment) Signal(ctx context.Context, topic string, payload []byte) e
 
 func (a *attachment) Read(ctx context.Context, topic string, after uint64, limit int) (Page, error) {
 	if err := ctx.Err(); err != nil {
-		return Page{}, err
+		return Page{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	p, t := a.m.open(topic, time.Now())
 	defer p.mu.Unlock()
@@ -365,14 +366,14 @@ func (a *attachment) Remove(ctx context.Context, topic string, offset uint64) er
 	if i := int(offset - t.page().First); offset >= t.page().First && i < len(t.entries) {
 		t.entries[i].Payload, t.entries[i].Except = nil, nil
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (a *attachment) Clear(ctx context.Context, topic string) error {
 	p, t := a.m.open(topic, time.Now())
 	defer p.mu.Unlock()
 	t.entries = nil
-	return ctx.Err()
+	return nil
 }
 
 func (a *attachment) Stats() Stats {

@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// chosenKeyLife is how long a key lives that the bus chose itself: longer than the
-// bus goes on repeating such a publish.
+// chosenKeyLife is how long a key lives that the bus chose itself: well beyond the
+// patience with which the bus repeats such a publish.
 const chosenKeyLife = 30 * time.Second
 
 // Publish is one script and one round trip, shared with other publishes that come at the same time.
@@ -29,15 +29,11 @@ func (r *Redis) Publish(ctx context.Context, topic string, d Draft) (Receipt, er
 	key, life := name, chosenKeyLife
 	if d.Key != "" {
 		key, life = hashKey(topic, d.User, d.Key), keyLife
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, chosenKeyLife/2)
-		defer cancel()
 	}
 	p := partitionOf(topic)
 	length, age := r.opts.logBounds(topic)
 	keys := []string{r.key(p, "history", "id"), r.key(p, "meta", topic), r.key(p, "log", topic), r.key(p, "key", key)}
-	live := r.key(p, "live", topic)
+	live := r.key(p, r.live, topic)
 	body := appendBody(make([]byte, 0, len(d.Payload)+8+32*len(d.Except)), d)
 	positionLife := r.positionLife(topic)
 
@@ -89,15 +85,15 @@ func (r *Redis) Signal(ctx context.Context, topic string, payload []byte) error 
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	channel, prefix := r.Live(topic)
-	_, err := r.spublish(ctx, channel, append([]byte(prefix), payload...))
+	_, err := spublish(ctx, r.writes, channel, append([]byte(prefix), payload...))
 	return failure(err)
 }
 
 // spublish sends payload over a channel and tells how many received it.
-func (r *Redis) spublish(ctx context.Context, channel string, payload []byte) (receivers int64, err error) {
+func spublish(ctx context.Context, b *batcher, channel string, payload []byte) (receivers int64, err error) {
 	cmd := redis.NewCmd(context.Background(), "spublish", channel, payload)
 	cmd.SetFirstKeyPos(1)
-	answers, err := r.writes.do(ctx, cmd)
+	answers, err := b.do(ctx, cmd)
 	if err != nil {
 		return 0, err
 	}

@@ -17,9 +17,11 @@ type Redis struct {
 	opts    Options // fixed at construction, as are the following
 	client  redis.UniversalClient
 	invalid error   // what is wrong with client or opts: every call returns it
+	live    string  // the kind of the live channels' names
 	links   []*link // all partitions, or one each in a cluster
 	writes  *batcher
-	reads   *batcher
+	reads   *batcher // apart, because their answers are long
+	probes  *batcher // apart, because they may not wait in a queue
 	heals   *crew[*subscription]
 
 	handler    Handler         // fixed by Run before anything uses it
@@ -37,23 +39,23 @@ type Redis struct {
 // would arrive twice. With a client or options that cannot work every method returns
 // an error that says why. The client stays the caller's, who closes it after Run has ended.
 func NewRedis(client redis.UniversalClient, opts *Options) *Redis {
-	r := &Redis{opts: opts.withDefaults(), client: client}
+	r := &Redis{opts: opts.withDefaults(), client: client, live: "live"}
 	r.writes = newBatcher(client, 3, 256)
 	r.reads = newBatcher(client, 3, 16)
+	r.probes = newBatcher(client, 2, partitions)
 	r.heals = newCrew(8, 1, func(s []*subscription) { r.heal(s[0]) })
 	retries := -1
 	switch c := client.(type) {
 	case *redis.Client:
 		retries = c.Options().MaxRetries
-		all := make([]int, partitions)
-		for p := range all {
-			all[p] = p
+		if db := c.Options().DB; db != 0 { // databases share the channels, not the keys
+			r.live = fmt.Sprint("live", db)
 		}
-		r.links = []*link{newLink(r, all)}
+		r.links = []*link{newLink(r, 0)}
 	case *redis.ClusterClient:
 		retries = max(0, c.Options().MaxRetries)
 		for p := range partitions {
-			r.links = append(r.links, newLink(r, []int{p}))
+			r.links = append(r.links, newLink(r, p))
 		}
 	default:
 		r.invalid = fmt.Errorf("bus: a %T cannot carry a bus: use redis.NewUniversalClient", client)
@@ -77,7 +79,7 @@ func (r *Redis) key(partition int, kind, name string) string {
 // what they do: SPUBLISH channel prefix..payload. The channel's name holds the hash tag of
 // the topic's partition.
 func (r *Redis) Live(topic string) (channel, prefix string) {
-	return r.key(partitionOf(topic), "live", topic), string(liveSignal)
+	return r.key(partitionOf(topic), r.live, topic), string(liveSignal)
 }
 
 // A Connection is a live connection of an attachment, as Redis knows it.

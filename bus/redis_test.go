@@ -534,6 +534,40 @@ func TestFailoverAndBack(t *testing.T) {
 	}
 }
 
+// Sentinel makes the replica the primary when that one dies.
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	a, b := redistest.Start(t, prompt...), redistest.Start(t, prompt...)
+	onA, onB := client(t, a), client(t, b)
+	replicate(t, onB, a)
+	sentinel := redistest.StartSentinel(t, a)
+	eventually(t, "the Sentinel knows the replica", func() bool {
+		c := client(t, sentinel)
+		return strings.Contains(fmt.Sprint(do(t, c, "sentinel", "replicas", "main")), strings.TrimPrefix(b.Addr, "127.0.0.1:"))
+	})
+	opts, err := bus.ParseURLs([]string{"redis+sentinel://" + sentinel.Addr + "/main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewUniversalClient(opts)
+	t.Cleanup(func() { c.Close() })
+	node, heard := attach(t, c, nil, "lobby")
+	for range 3 {
+		mustPublish(t, node, "lobby", bus.Draft{})
+	}
+	inStep(t, onA, onB)
+	heard.WaitAt(t, "lobby", 3)
+	a.Kill()
+	heard.Wait(t, "lobby", "a reset", func(h *bustest.Heard) bool { return len(h.Resets) == 1 })
+	if r := heard.Topic("lobby").Resets[0]; r.At.Offset != 3 || !r.Recovered {
+		t.Errorf("the reset is %+v", r)
+	}
+	if r := mustPublish(t, node, "lobby", bus.Draft{}); r.Offset != 4 || r.Receivers != 1 {
+		t.Errorf("the next publish got %+v", r)
+	}
+	heard.WaitAt(t, "lobby", 4)
+}
+
 // replicate makes c's server a replica of s, and waits until it is one.
 func replicate(t *testing.T, c redis.UniversalClient, s *redistest.Server) {
 	t.Helper()

@@ -56,6 +56,7 @@ func ParseURLs(urls []string) (*redis.UniversalOptions, error) {
 	opts.DialTimeout = 3 * time.Second
 	opts.ReadTimeout = 3 * time.Second
 	opts.WriteTimeout = 3 * time.Second
+	opts.ContextTimeoutEnabled = true
 	opts.DialerRetries = 1
 	opts.Dialer = dialer(opts.TLSConfig, opts.DialTimeout)
 	return opts, nil

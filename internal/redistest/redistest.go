@@ -6,7 +6,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,10 +18,10 @@ import (
 // A Server is one redis-server process on a free loopback port.
 type Server struct {
 	Addr string // host:port; the same over restarts
-	Dir  string // its working directory; the data survives Kill and Start when Persist was asked for
+	Dir  string // its working directory; the data survives Kill and Restart with --appendonly yes
 
 	tb   testing.TB
-	args []string
+	args func(port string) []string // the command line
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has been waited for
 }
@@ -28,18 +30,45 @@ type Server struct {
 // line) until the test ends. It fails the test when redis-server is missing.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, Dir: tb.TempDir(), args: args}
-	tb.Cleanup(s.Kill)
+	s := &Server{tb: tb, Dir: tb.TempDir()}
+	s.args = func(port string) []string {
+		return append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir, "--save", "", "--appendonly", "no"}, args...)
+	}
+	s.startAnywhere()
+	return s
+}
+
+// StartSentinel runs a Sentinel that watches primary under the name "main", alone
+// decides that it is down, after half a second, and then makes one of its replicas the primary.
+func StartSentinel(tb testing.TB, primary *Server) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, Dir: tb.TempDir()}
+	host, port, _ := net.SplitHostPort(primary.Addr)
+	config := filepath.Join(s.Dir, "sentinel.conf")
+	text := fmt.Sprintf("sentinel monitor main %s %s 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n", host, port)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	s.args = func(port string) []string {
+		return []string{config, "--sentinel", "--bind", "127.0.0.1", "--port", port, "--dir", s.Dir}
+	}
+	s.startAnywhere()
+	return s
+}
+
+// startAnywhere starts the server on a free port.
+func (s *Server) startAnywhere() {
+	s.tb.Helper()
+	s.tb.Cleanup(s.Kill)
 	var err error
 	for range 20 { // another process may take the port first
 		if s.Addr, err = freeAddr(); err == nil {
 			if err = s.start(); err == nil {
-				return s
+				return
 			}
 		}
 	}
-	tb.Fatal(err)
-	return nil
+	s.tb.Fatal(err)
 }
 
 // freeAddr returns an address that nobody listens on. Its port is below those that
@@ -70,8 +99,7 @@ func (s *Server) Restart() {
 
 func (s *Server) start() error {
 	_, port, _ := net.SplitHostPort(s.Addr)
-	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir, "--save", "", "--appendonly", "no"}, s.args...)
-	cmd := exec.Command("redis-server", args...)
+	cmd := exec.Command("redis-server", s.args(port)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server (is the package redis-server installed?): %w", err)
