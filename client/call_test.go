@@ -279,16 +279,17 @@ func TestRoster(t *testing.T) {
 		p.send(wire.Presence{Topic: "lobby", Version: 72, Online: 2, Joined: []string{"bob"}, Left: []string{"dave"}})
 		next[*wire.Presence](r)
 		check("alice", "bob")
-		p.send(wire.Presence{Topic: "lobby", Version: 71, Online: 9, Joined: []string{"old"}})
+		// Frames count in their order: versions start anew when the cluster has lost a roster.
+		p.send(wire.Presence{Topic: "lobby", Version: 1, Online: 3, Joined: []string{"carol"}})
 		next[*wire.Presence](r)
-		check("alice", "bob")
+		check("alice", "bob", "carol")
 		p.send(wire.Presence{Topic: "lobby", Version: 80, Online: 3, Reload: true})
 		c := p.expect("members")
 		p.send(wire.Members{ID: c.ID, Topic: "lobby", Roster: wire.Roster{Version: 81, Online: 3, Members: []string{"x", "y", "z"}}},
-			wire.Presence{Topic: "lobby", Version: 81, Online: 3, Joined: []string{"stale"}})
+			wire.Presence{Topic: "lobby", Version: 81, Online: 4, Joined: []string{"zoe"}})
 		next[*wire.Presence](r)
 		next[*wire.Presence](r)
-		check("x", "y", "z")
+		check("x", "y", "z", "zoe")
 
 		// A resume brings no roster: it is asked for.
 		p.ws.CloseNow()

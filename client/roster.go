@@ -24,12 +24,10 @@ func newRoster(w wire.Roster) *roster {
 	return r
 }
 
-// apply takes one frame. What the roster knows already is passed by: a frame gathers
-// changes, and the roster may have been read in their midst.
+// apply takes one frame. Frames count in the order in which they come, whatever their
+// versions: several may carry the names of one version, and versions start anew when
+// the cluster has lost a roster.
 func (r *roster) apply(p *wire.Presence) {
-	if p.Version <= r.version {
-		return
-	}
 	r.version, r.online = p.Version, p.Online
 	for _, name := range p.Joined {
 		r.members[name] = struct{}{}

@@ -439,8 +439,8 @@ func (s *session) history(ctx context.Context, c wire.Command) error {
 			break
 		}
 		oldest = e.Offset
-		if e.Payload == nil || slices.Contains(e.Except, s.id) || (s.was != "" && slices.Contains(e.Except, s.was)) {
-			continue
+		if e.Payload == nil {
+			continue // removed
 		}
 		m, err := wire.ParsePayload(e.Payload)
 		if err != nil {
@@ -466,7 +466,10 @@ func (s *session) members(ctx context.Context, c wire.Command) error {
 		return err
 	}
 	r, err := s.node.rosters.members(ctx, c.Topic, c.Cursor)
-	if err != nil {
+	switch {
+	case err != nil && c.Cursor != "" && ctx.Err() == nil:
+		return refusal(wire.BadRequest, "the cursor leads nowhere: start again without one")
+	case err != nil:
 		return err
 	}
 	s.reply(wire.Members{ID: c.ID, Topic: c.Topic, Roster: r}.Append(nil))

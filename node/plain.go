@@ -5,13 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/rookery-chat/rookery/wire"
 )
 
-const plainTopic = "lobby"
+const (
+	plainTopic  = "lobby"
+	nameTimeout = time.Minute // for a person to type a name
+)
 
 // servePlain is chat for any WebSocket peer: GET /plain?as=alice&topic=lobby. Text in
 // is published; text out is what others published. Without as, the first text is the
@@ -52,6 +56,7 @@ func (s *session) runPlain(user, topic string) {
 
 func (s *session) readPlain(user, topic string) error {
 	var b bytes.Buffer
+	s.socket.SetReadDeadline(time.Now().Add(nameTimeout))
 	for user == "" && s.bearer == "" {
 		if err := s.nextPlain(&b); err != nil {
 			return err

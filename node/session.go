@@ -121,7 +121,7 @@ func (s *session) tooLate(err error) error {
 		return err
 	}
 	s.socket.SetReadDeadline(time.Time{})
-	return s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: send a hello frame first"})
+	return s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: say first who you are"})
 }
 
 // handleNext reads one frame into a buffer that it borrows, and handles it.

@@ -396,9 +396,11 @@ func (sh *shard) examine(s *session, now time.Time) {
 	}
 	idle := since(max(heard, s.lifeAt))
 	switch {
-	case blocked && since(s.ackedAt) >= r.stuck, idle >= r.lost:
+	case blocked && since(s.ackedAt) >= r.stuck, blocked && idle >= r.lost:
 		s.code = wire.CloseLost
 		s.socket.abort()
+	case idle >= r.lost:
+		sh.close(s, nil, wire.CloseLost, "heartbeat lost")
 	case idle >= r.ping && !s.pinged:
 		s.pinged = true
 		sh.own(s, s.kind.ping())
