@@ -465,7 +465,18 @@ func (s *session) members(ctx context.Context, c wire.Command) error {
 	if err := s.waitRoom(0); err != nil {
 		return err
 	}
-	r, err := s.node.rosters.members(ctx, c.Topic, c.Cursor)
+	found := false
+	err := s.onShard(func() {
+		var r wire.Roster
+		if r, found = s.node.rosters.kept(c.Topic, c.Cursor); found {
+			s.shard.own(s, s.kind.own(wire.Members{ID: c.ID, Topic: c.Topic, Roster: r}.Append(nil)))
+		}
+	})
+	if found || err != nil {
+		s.unread = ownRoom + 1 // of unknown length: see it drained before the next
+		return err
+	}
+	r, err := s.node.rosters.fetch(ctx, c.Topic, c.Cursor)
 	switch {
 	case err != nil && c.Cursor != "" && ctx.Err() == nil:
 		return refusal(wire.BadRequest, "the cursor leads nowhere: start again without one")

@@ -137,20 +137,25 @@ const (
 	clusterCursor = "c"
 )
 
-// members answers a members command: from the roster kept here, else from the cluster.
-func (rs *rosters) members(ctx context.Context, topic, cursor string) (wire.Roster, error) {
-	if !strings.HasPrefix(cursor, clusterCursor) {
-		rs.mu.Lock()
-		r := rs.topics[topic]
-		if r != nil && r.loaded && r.users != nil {
-			page := r.page(strings.TrimPrefix(cursor, ownCursor))
-			rs.mu.Unlock()
-			return page, nil
-		}
-		rs.mu.Unlock()
+// kept returns a page of the roster kept here, if there is one with names. As with
+// snapshot, a shard's run calls it, so that presence frames come before or after it as they count.
+func (rs *rosters) kept(topic, cursor string) (wire.Roster, bool) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.topics[topic]
+	if r == nil || !r.loaded || r.users == nil || strings.HasPrefix(cursor, clusterCursor) {
+		return wire.Roster{}, false
+	}
+	return r.page(strings.TrimPrefix(cursor, ownCursor)), true
+}
+
+// fetch returns a page of the cluster's roster.
+func (rs *rosters) fetch(ctx context.Context, topic, cursor string) (wire.Roster, error) {
+	cursor, ok := strings.CutPrefix(cursor, clusterCursor)
+	if !ok {
 		cursor = ""
 	}
-	p, err := rs.node.presence.Roster(ctx, topic, strings.TrimPrefix(cursor, clusterCursor), 500)
+	p, err := rs.node.presence.Roster(ctx, topic, cursor, 500)
 	if err != nil {
 		return wire.Roster{}, err
 	}

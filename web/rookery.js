@@ -602,7 +602,7 @@ export class Client extends EventTarget {
     if (reload && m.presence) this.#reload(topic, m);
   }
 
-  // #reload asks for a whole roster, again if frames that it does not hold came meanwhile.
+  // #reload asks for a whole roster, again if a frame asked for that meanwhile.
   async #reload(topic, m) {
     m.stale = true;
     if (m.reloading) return;
@@ -612,8 +612,7 @@ export class Client extends EventTarget {
         m.stale = false;
         const roster = await this.#call({ type: "members", topic }, { once: true, own: true });
         if (!roster || this.#topics.get(topic) !== m) return; // the next join brings one
-        if (roster.version < m.version) m.stale = true;
-        else this.#setRoster(topic, roster);
+        this.#setRoster(topic, roster);
       }
     } catch {
       // The node has refused it: there is no roster to be had.
