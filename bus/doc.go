@@ -33,7 +33,7 @@
 //	     │   ├─ receive   blocks in PubSub.Receive, hands on what comes; never waits for Redis otherwise
 //	     │   ├─ write     sends SSUBSCRIBE and SUNSUBSCRIBE, asks for the positions of what was confirmed
 //	     │   └─ watch     sends a probe each second, ends the connection when they stay out
-//	     ├─ sweep         looks at the positions of one partition each second
+//	     ├─ sweep         looks at the positions of one partition after the other
 //	     └─ heals         up to 8, while there are holes: read the log on, deliver
 //
 // There is one link, or one for each partition in a Redis Cluster. Run waits for all of these.

@@ -108,10 +108,13 @@ func (r *Redis) positions(ctx context.Context, topics []string) ([]Position, err
 	return found, nil
 }
 
-// sweep looks at one partition each second: it keeps the positions of quiet topics
+// sweepEvery is how often a partition is looked at: each has its turn in about two minutes.
+const sweepEvery = 2 * time.Second
+
+// sweep looks at one partition after the other: it keeps the positions of quiet topics
 // alive, and it finds the message that was lost with no other after it to show the gap.
 func (r *Redis) sweep(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	suspects := make(map[*subscription]Position)
 	for p := 0; ; p = (p + 1) % partitions {
@@ -120,7 +123,7 @@ func (r *Redis) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for s, head := range suspects { // had a second to catch up
+		for s, head := range suspects { // had time to catch up
 			if s.misses(head) {
 				s.broken()
 			}
