@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -25,7 +26,9 @@ func (r *Redis) heal(s *subscription) {
 		}
 		page, err := r.Read(r.ctx, s.topic, at.Offset, healPage)
 		if err != nil {
-			r.opts.Logger.Debug("bus: reading a log failed", "topic", s.topic, "error", err)
+			if !errors.Is(err, ErrUnavailable) {
+				r.warn("bus: a topic cannot be heard on, because its log cannot be read", "topic", s.topic, "error", err)
+			}
 			s.unasked(question, behind)
 			wait.sleep(r.ctx)
 			continue
@@ -59,6 +62,9 @@ func (r *Redis) locate(ctx context.Context, confirmed []*subscription) error {
 		topics[i] = q.topic
 	}
 	positions, err := r.positions(ctx, topics)
+	if err != nil && judge(err) == broken {
+		r.warn("bus: topics cannot be subscribed, because their positions cannot be read", "error", err)
+	}
 	for i, q := range all {
 		if err != nil {
 			q.unasked(q.number, waiting)

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -28,7 +29,7 @@ func (r *Redis) Read(ctx context.Context, topic string, after uint64, limit int)
 }
 
 // parsePage reads the answer of read.lua. Offsets that it passes over are those of
-// removed messages.
+// removed messages; so is, for the reader, what is no message of this bus.
 func parsePage(answer any, after uint64) (Page, error) {
 	list, _ := answer.([]any)
 	s := make([]string, len(list))
@@ -41,30 +42,32 @@ func parsePage(answer any, after uint64) (Page, error) {
 	var err error
 	number := func(s string) uint64 {
 		n, e := strconv.ParseUint(s, 10, 64)
-		if e != nil {
-			err = e
-		}
+		err = cmp.Or(err, e)
 		return n
 	}
 	page := Page{Epoch: s[0], Head: number(s[1]), Previous: Position{s[2], number(s[3])}, First: number(s[4])}
-	until := number(s[5])
-	next := max(after+1, page.First)
-	for s = s[6:]; len(s) > 0 && err == nil; s = s[2:] {
-		var e Entry
-		e, err = parseRecord(number(s[0]), s[1])
-		for ; next < e.Offset && err == nil; next++ {
-			page.Entries = append(page.Entries, Entry{Offset: next})
-		}
-		page.Entries = append(page.Entries, e)
-		next = e.Offset + 1
-	}
-	for ; next <= until && err == nil; next++ {
-		page.Entries = append(page.Entries, Entry{Offset: next})
-	}
+	next, until := max(after+1, page.First), number(s[5])
 	if err != nil {
 		return Page{}, err
 	}
+	for s = s[6:]; len(s) > 0; s = s[2:] {
+		offset := number(s[0])
+		if e, bad := parseRecord(offset, s[1]); bad == nil && offset >= next && offset <= until {
+			page.Entries = appendRemoved(page.Entries, next, offset)
+			page.Entries = append(page.Entries, e)
+			next = offset + 1
+		}
+	}
+	page.Entries = appendRemoved(page.Entries, next, until+1)
 	return page, nil
+}
+
+// appendRemoved appends removed messages from one offset to another, which is left out.
+func appendRemoved(entries []Entry, from, to uint64) []Entry {
+	for ; from < to; from++ {
+		entries = append(entries, Entry{Offset: from})
+	}
+	return entries
 }
 
 // Remove leaves a hole in the stream, which Read fills.

@@ -110,6 +110,37 @@ func TestOneScriptOneRoundTrip(t *testing.T) {
 	}
 }
 
+// After a reconnect the positions of all topics are compared, but only the logs of
+// those that have moved are read.
+func TestOnlyMovedLogsAreRead(t *testing.T) {
+	t.Parallel()
+	const topics, moved = 2000, 3
+	cluster := redisCluster{redistest.Start(t), nil}
+	c := client(t, cluster.Server)
+	names := make([]string, topics)
+	for i := range names {
+		names[i] = fmt.Sprint("room ", i)
+	}
+	b, heard := attach(t, c, nil, names...)
+	restore := cluster.Cut(t, b)
+	for i := range moved {
+		mustPublish(t, b, names[i], bus.Draft{})
+	}
+	scripts, reads := `cmdstat_evalsha:calls=(\d+)`, `cmdstat_xrange:calls=(\d+)`
+	scripts0, reads0 := info(t, c, scripts), info(t, c, reads)
+	restore()
+	for _, topic := range names {
+		heard.Wait(t, topic, "Subscribed again", func(h *bustest.Heard) bool { return len(h.Subscribed) == 2 })
+	}
+	if n := info(t, c, reads) - reads0; n > 2*moved {
+		t.Errorf("%d moved topics took %d XRANGEs", moved, n)
+	}
+	// 64 partitions, perhaps in two goes, and the sweep's.
+	if n := info(t, c, scripts) - scripts0; n > 3*64+moved {
+		t.Errorf("%d topics, %d of them moved, took %d scripts", topics, moved, n)
+	}
+}
+
 // storm publishes from every bus at once while trouble happens again and again, and
 // then checks that everyone has heard the same, everything acknowledged, and nothing twice.
 func storm(t *testing.T, buses []*bus.Redis, heard []*bustest.Recorder, topic string, lasts time.Duration, trouble func()) {
@@ -429,6 +460,24 @@ func TestSweep(t *testing.T) {
 	meta, log := strings.Replace(channel, ":live:", ":meta:", 1), strings.Replace(channel, ":live:", ":log:", 1)
 	do(t, c, "eval", `redis.call('XADD', KEYS[2], '2-0', 'm', '1 0 {}') return redis.call('HSET', KEYS[1], 'offset', '2')`, 2, meta, log)
 	heard.WaitAt(t, topic, 2)
+}
+
+// What is in a log but is no message of ours does not stop the others.
+func TestForeignRecord(t *testing.T) {
+	t.Parallel()
+	c := client(t, redistest.Start(t))
+	b := bus.NewRedis(c, nil)
+	mustPublish(t, b, "lobby", bus.Draft{})
+	channel, _ := b.Live("lobby")
+	log := strings.Replace(channel, ":live:", ":log:", 1)
+	do(t, c, "xadd", log, "1-7", "m", "1 0 {}")
+	do(t, c, "xadd", log, "2-0", "x", "?")
+	do(t, c, "hset", strings.Replace(channel, ":live:", ":meta:", 1), "offset", "2")
+	mustPublish(t, b, "lobby", bus.Draft{})
+	page, err := b.Read(t.Context(), "lobby", 0, 10)
+	if err != nil || len(page.Entries) != 3 || page.Entries[1].Payload != nil || page.Entries[2].Offset != 3 {
+		t.Errorf("the page is %+v, %v", page, err)
+	}
 }
 
 // Publishes go to another server than the one that the live connection leads to.
