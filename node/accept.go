@@ -64,6 +64,7 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *webs
 	}
 	defer done()
 	if !n.mayStart() {
+		n.metrics.refused.Add(1)
 		w.Header().Set("Retry-After", strconv.Itoa(1))
 		http.Error(w, "draining: connect again, to another node", http.StatusServiceUnavailable)
 		return nil

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/rookery-chat/rookery/bus"
@@ -59,6 +60,11 @@ func (sh *shard) leave(sub *subscription) {
 		return
 	}
 	t := sub.topic
+	if sub.state == joining && t.catchup != nil {
+		other := func(j *join) bool { return j.sub == sub }
+		t.catchup.waiting = slices.DeleteFunc(t.catchup.waiting, other)
+		t.catchup.asking = slices.DeleteFunc(t.catchup.asking, other)
+	}
 	t.remove(sub)
 	if len(t.subs) == 0 && wire.IsInbox(t.name) {
 		// At once: what a publisher is told it reached is who hears the inbox.

@@ -17,6 +17,7 @@ const (
 	historyDefault = 50
 	historyMax     = 256
 	recentMax      = 1000
+	maxTopics      = 1002 // that a session may be in: as many rooms as a hello may resume, its inbox and *
 )
 
 // command runs one frame of a session that has said hello.
@@ -76,7 +77,7 @@ func (s *session) fail(c wire.Command, err error) {
 	case errors.As(err, &e):
 		copied := *e
 		e = &copied
-	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, errClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		e = unavailable()
 	default:
 		slog.Error("command failed", "session", s.id, "type", c.Type, "err", err)
@@ -164,8 +165,16 @@ func (s *session) welcome(c wire.Command) error {
 
 func (s *session) join(ctx context.Context, c wire.Command) error {
 	r := request{topic: c.Topic, after: c.After, recent: min(c.Recent, recentMax), presence: c.Presence}
-	if c.Presence && wire.IsInbox(c.Topic) {
+	switch {
+	case c.Presence && wire.IsInbox(c.Topic):
 		return refusal(wire.BadRequest, "an inbox has no roster: join it without presence")
+	case len(s.joined) >= maxTopics && s.member(c.Topic) == nil:
+		return refusal(wire.BadRequest, "too many rooms: leave one first")
+	}
+	if c.Presence {
+		if err := s.waitRoom(0); err != nil { // a roster can be large
+			return err
+		}
 	}
 	failed := (*wire.Error)(nil)
 	err := s.joinAll(ctx, []request{r}, func(results []wire.Joined) []byte {
@@ -201,36 +210,51 @@ func (s *session) joinAll(ctx context.Context, requests []request, answer func([
 	}
 	wg.Wait()
 	if err := s.findCursors(ctx, requests, members, results); err != nil {
-		for i := range members {
-			s.drop(members[i])
+		for _, m := range members {
+			s.forget(m, lostGrace) // the node stops: its shards do not matter any more
 		}
 		return err
 	}
+	s.addRosters(ctx, requests, members, results)
 	s.addReads(ctx, requests, results)
-	subs := make([]*subscription, 0, len(requests))
+	var came []*subscription
+	var replaced []*membership
 	for i, m := range members {
 		if results[i].Err != nil {
 			s.drop(m)
 			continue
 		}
-		subs = append(subs, m.sub)
+		came = append(came, m.sub)
+		if old := s.member(m.topic); old != nil {
+			replaced = append(replaced, old)
+			s.joined = slices.DeleteFunc(s.joined, func(x *membership) bool { return x == old })
+		}
 		s.joined = append(s.joined, m)
 	}
-	s.shard.mail.post(func() {
+	err := s.onShard(func() {
 		for i, m := range members {
 			if results[i].Err == nil && m.presence {
 				results[i].Roster, m.sub.rosterSeen = s.node.rosters.snapshot(m.topic)
 			}
 		}
-		if b := answer(results); b != nil {
-			s.shard.own(s, s.kind.own(b))
+		for _, old := range replaced {
+			s.shard.leave(old.sub)
 		}
-		s.shard.activate(subs)
+		if b := answer(results); b != nil {
+			b = s.kind.own(b)
+			s.unread += len(b)
+			s.shard.own(s, b)
+		}
+		s.shard.activate(came)
 	})
-	return s.onShard(func() {})
+	for _, old := range replaced {
+		old.counted = false // the new membership counts instead
+		s.forget(old, 0)
+	}
+	return err
 }
 
-// enter checks a request, counts the user in and takes hold of the roster where asked for.
+// enter checks a request and counts the user in.
 func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Error {
 	if e := s.mayJoin(r.topic); e != nil {
 		return e
@@ -245,16 +269,25 @@ func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Err
 			return unavailable()
 		}
 	}
-	if r.presence {
-		if err := s.node.rosters.acquire(ctx, r.topic); err != nil {
-			return unavailable()
-		}
-		m.presence = true
-	}
 	return nil
 }
 
-// drop gives back a membership that did not come to be.
+// addRosters takes hold of the rosters that are asked for. Their topics are live by now: a
+// change that a roster lacks will be heard.
+func (s *session) addRosters(ctx context.Context, requests []request, members []*membership, results []wire.Joined) {
+	for i, r := range requests {
+		if !r.presence || results[i].Err != nil {
+			continue
+		}
+		if err := s.node.rosters.acquire(ctx, r.topic); err != nil {
+			results[i].Err = unavailable()
+			continue
+		}
+		members[i].presence = true
+	}
+}
+
+// drop gives back a membership that did not come to be. An older one of the topic stays.
 func (s *session) drop(m *membership) {
 	if old := s.member(m.topic); old != nil && old.counted {
 		m.counted = false
@@ -262,23 +295,13 @@ func (s *session) drop(m *membership) {
 	if m.sub != nil {
 		s.shard.mail.post(func() { s.shard.leave(m.sub) })
 	}
-	s.forget(m, 0)
+	s.forget(m, lostGrace) // who could not join will try again
 }
 
 // findCursors subscribes on the shard and waits until every cursor is known, or ctx ends.
-// An older membership of the same topic ends here, and its presence goes over to the new one.
+// An older membership of the same topic goes on meanwhile.
 func (s *session) findCursors(ctx context.Context, requests []request, members []*membership, results []wire.Joined) error {
 	all := make(chan struct{})
-	var replaced []*subscription
-	for i := range members {
-		if old := s.member(members[i].topic); old != nil && results[i].Err == nil {
-			replaced = append(replaced, old.sub)
-			if old.presence {
-				s.node.rosters.release(old.topic)
-			}
-			s.joined = slices.DeleteFunc(s.joined, func(m *membership) bool { return m == old })
-		}
-	}
 	waiting := 1
 	resolved := make([]bool, len(requests))
 	step := func() {
@@ -287,9 +310,6 @@ func (s *session) findCursors(ctx context.Context, requests []request, members [
 		}
 	}
 	err := s.onShard(func() {
-		for _, sub := range replaced {
-			s.shard.leave(sub)
-		}
 		for i, r := range requests {
 			if results[i].Err != nil {
 				continue
@@ -422,7 +442,7 @@ func (s *session) history(ctx context.Context, c wire.Command) error {
 		at, _ := s.node.interest.position(c.Topic)
 		before = at.Offset + 1
 	}
-	page, err := s.node.bus.Read(ctx, c.Topic, before-1-min(before-1, limit), int(limit))
+	page, before, err := s.node.readBefore(ctx, c.Topic, before, limit)
 	if err != nil {
 		return err
 	}
@@ -453,6 +473,24 @@ func (s *session) history(ctx context.Context, c wire.Command) error {
 	h.More = oldest > page.First && oldest > 1 && page.First <= page.Head
 	s.reply(h.Append(nil))
 	return nil
+}
+
+// readBefore reads the newest entries before an offset, at most limit and as many as fit into
+// a page. It returns the offset too, which is at most one after the head.
+func (n *Node) readBefore(ctx context.Context, topic string, before, limit uint64) (bus.Page, uint64, error) {
+	for {
+		page, err := n.bus.Read(ctx, topic, before-1-min(before-1, limit), int(limit))
+		switch {
+		case err != nil:
+			return page, before, err
+		case before > page.Head+1:
+			before = page.Head + 1
+		case limit == 1 || len(page.Entries) == 0 || page.Entries[len(page.Entries)-1].Offset+1 >= before:
+			return page, before, nil
+		default:
+			limit = max(1, limit/2) // the page ended by its bytes, before the newest
+		}
+	}
 }
 
 func (s *session) members(ctx context.Context, c wire.Command) error {

@@ -45,7 +45,7 @@ func (in *interest) add(topic string, shard int) {
 	if h.live {
 		// Under mu, so that no message can come between this position and the shard's mailbox.
 		sh, at := in.node.shards[shard], h.at
-		sh.mail.post(func() { sh.subscribed(topic, at) })
+		sh.mail.postPosition(topic, func() { sh.subscribed(topic, at) })
 	}
 	in.touch(topic, h)
 	in.mu.Unlock()
@@ -173,7 +173,7 @@ func (in *interest) Subscribed(topic string, at bus.Position) {
 	again := h.live
 	h.live, h.at = true, at
 	in.each(h, func(sh *shard) {
-		sh.mail.post(func() { sh.subscribed(topic, at) })
+		sh.mail.postPosition(topic, func() { sh.subscribed(topic, at) })
 	})
 	in.mu.Unlock()
 	if again {
@@ -230,7 +230,7 @@ func (in *interest) Reset(topic string, at bus.Position, reason string, recovere
 	if h := in.topics[topic]; h != nil {
 		h.at = at
 		in.each(h, func(sh *shard) {
-			sh.mail.post(func() { sh.reset(topic, at, reason, recovered) })
+			sh.mail.postPosition(topic, func() { sh.reset(topic, at, reason, recovered) })
 		})
 	}
 	in.mu.Unlock()

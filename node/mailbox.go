@@ -49,6 +49,14 @@ func (m *mailbox) deliver(topic string, f *frame) {
 	m.put(letter{topic: topic, frame: f})
 }
 
+// postPosition is post for what tells a topic's position: it makes good what was lost of the
+// topic before.
+func (m *mailbox) postPosition(topic string, do func()) {
+	m.mu.Lock()
+	delete(m.lost, topic)
+	m.put(letter{do: do})
+}
+
 // post puts something to do. It is never left out.
 func (m *mailbox) post(do func()) {
 	m.mu.Lock()

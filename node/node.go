@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"log/slog"
+	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
 	"runtime"
@@ -161,7 +161,7 @@ func (n *Node) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
-		slog.Error("the node cannot go on", "err", err)
+		err = fmt.Errorf("the node cannot go on: %w", or(err, errors.New("its bus or presence ended")))
 	}
 	n.drain()
 	n.abortAll()
@@ -170,9 +170,6 @@ func (n *Node) Run(ctx context.Context) error {
 	n.helpers.Wait()
 	cancel()
 	background.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
 	return err
 }
 
@@ -218,7 +215,7 @@ func (n *Node) abortAll() {
 		done := make(chan struct{})
 		sh.mail.post(func() {
 			for _, s := range sh.sessions {
-				s.socket.abort()
+				sh.cut(s)
 			}
 			close(done)
 		})
@@ -233,6 +230,7 @@ const goodbyeAfter = 2000
 // sendAway closes the shard's sessions in random order, a few at a time.
 func (sh *shard) sendAway(over time.Duration) {
 	const step = 50 * time.Millisecond
+	sh.away = true
 	sessions := append([]*session(nil), sh.sessions...)
 	mathrand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
 	// So few that they all fit into the time, and no slower than needed for few.
@@ -244,8 +242,7 @@ func (sh *shard) sendAway(over time.Duration) {
 			sessions = sessions[len(some):]
 			sh.mail.post(func() {
 				for _, s := range some {
-					g := &wire.Goodbye{Code: "draining", Reconnect: true, After: mathrand.IntN(goodbyeAfter)}
-					sh.close(s, g, wire.CloseDraining, "draining")
+					sh.sayGoodbye(s)
 				}
 			})
 			select {
@@ -255,6 +252,11 @@ func (sh *shard) sendAway(over time.Duration) {
 			}
 		}
 	})
+}
+
+func (sh *shard) sayGoodbye(s *session) {
+	g := &wire.Goodbye{Code: "draining", Reconnect: true, After: mathrand.IntN(goodbyeAfter)}
+	sh.close(s, g, wire.CloseDraining, "draining")
 }
 
 // A Publication is a message on its way to the log.

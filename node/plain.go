@@ -64,6 +64,9 @@ func (s *session) readPlain(user, topic string) error {
 		name, err := wire.CheckUser(string(bytes.TrimSpace(b.Bytes())))
 		if err != nil {
 			s.fail(wire.Command{}, err)
+			if err := s.waitRoom(ownRoom); err != nil {
+				return err
+			}
 		}
 		user = name
 		b.Reset()

@@ -49,6 +49,7 @@ type roster struct {
 	version uint64
 	online  int
 	users   map[string]struct{} // as announced; nil when there are too many
+	sorted  []string            // the names of users; nil when they have changed since
 	pending map[string]bool     // not announced yet: true joined, false left
 	unnamed bool                // changes whose names cannot be told
 	told    time.Time           // when the last frame went out
@@ -114,7 +115,10 @@ func (rs *rosters) snapshot(topic string) (roster *wire.Roster, frames uint64) {
 // page returns the announced names that follow the name after.
 func (r *roster) page(after string) wire.Roster {
 	w := wire.Roster{Version: r.version, Online: r.online, More: r.users == nil}
-	names := slices.Sorted(maps.Keys(r.users))
+	if r.sorted == nil {
+		r.sorted = slices.Sorted(maps.Keys(r.users))
+	}
+	names := r.sorted
 	start, found := slices.BinarySearch(names, after)
 	if found {
 		start++
@@ -227,6 +231,9 @@ func (rs *rosters) loadedPage(r *roster, p presence.Roster, err error) bool {
 // announced. The caller holds mu.
 func (rs *rosters) take(r *roster, p presence.Roster) {
 	first := !r.loaded
+	if first || r.users == nil {
+		r.sorted = nil
+	}
 	changed := p.Online != r.online
 	if !first && p.Epoch != r.epoch {
 		r.told = time.Now().Add(rosterSettle - r.interval())
@@ -234,7 +241,8 @@ func (rs *rosters) take(r *roster, p presence.Roster) {
 	r.epoch, r.version, r.online = p.Epoch, p.Version, p.Online
 	switch {
 	case p.Online > rosterMax || p.Next != "":
-		r.users, r.unnamed = nil, true
+		clear(r.pending)
+		r.users, r.sorted, r.unnamed = nil, nil, true
 	case first:
 		clear(r.pending)
 		r.users = make(map[string]struct{}, len(p.Users))
@@ -300,7 +308,7 @@ func (rs *rosters) apply(r *roster, c presence.Change) bool {
 	}
 	r.version, r.online = c.Version, c.Online
 	if r.online > rosterMax {
-		r.users = nil
+		r.users, r.sorted = nil, nil
 		clear(r.pending)
 	}
 	if r.users == nil {
@@ -404,6 +412,7 @@ func (r *roster) announce(user string, joined bool) {
 		delete(r.users, user)
 	}
 	delete(r.pending, user)
+	r.sorted = nil
 }
 
 // run tells what is due, until ctx is done.
@@ -456,6 +465,7 @@ func (sh *shard) roster(f *rosterFrame) {
 		s := sub.session
 		if sub.isBehind || !s.hasRoom() {
 			sub.stale = true
+			sh.mark(sub) // so that it is made good once there is room
 			continue
 		}
 		sub.rosterSeen = f.number

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -45,6 +46,8 @@ type session struct {
 	joined []*membership
 	unread int // bytes of replies since the reader last saw the session's own frames drained
 
+	closing atomic.Bool // set by the shard when it closes the session: the reader runs no more commands
+
 	// Owned by the shard's run.
 	index                 int // in shard.sessions
 	firstDirty, lastDirty *subscription
@@ -55,7 +58,7 @@ type session struct {
 	last                  bool           // out ends with a close frame
 	code                  wire.CloseCode // why the node closes it; 0 while it does not
 	closeBy               time.Time
-	gone                  bool
+	gone                  bool      // nothing more is written
 	expires               time.Time // when the token ends; zero for an anonymous session
 	pinged                bool
 	acked                 uint64 // bytes that the peer's TCP had confirmed when last looked at
@@ -97,6 +100,10 @@ func (s *session) read() error {
 	for {
 		if err := s.await(); err != nil {
 			return err
+		}
+		if s.closing.Load() {
+			s.discard()
+			return errClosed
 		}
 		if err := s.handleNext(handle); err != nil {
 			return err
@@ -160,6 +167,7 @@ func (s *session) next(b *bytes.Buffer) error {
 
 // refuse tells an error, closes the session, and waits until the peer went away.
 func (s *session) refuse(code wire.CloseCode, e *wire.Error) error {
+	s.node.metrics.failed(e.Code)
 	s.reply(e.Append(nil))
 	s.shard.mail.post(func() { s.shard.close(s, nil, code, e.Message) })
 	s.socket.SetReadDeadline(time.Now().Add(closeLinger))
@@ -227,7 +235,7 @@ func (s *session) onShard(do func()) error {
 func (s *session) end(err error) {
 	code := closeCode(err)
 	grace := lostGrace
-	if code == wire.CloseNormal {
+	if code == wire.CloseNormal && !s.closing.Load() {
 		grace = 0 // the peer said that it is leaving
 	}
 	joined := s.joined

@@ -42,6 +42,7 @@ type shard struct {
 	ringSize int         // bytes in all rings
 	expiry   *time.Timer // fires when the next token ends
 	expires  time.Time   // when that is; zero when no session has a token
+	away     bool        // the node is draining: who still comes is sent away
 	frames   [][]byte    // flush's, reused
 	entries  []entry     // flush's, reused
 	scratch  []byte      // flush's, reused
@@ -203,7 +204,7 @@ func (sh *shard) flush(s *session) {
 		taken, err := s.socket.write(sh.frames, &sh.scratch, last)
 		sh.account(s, taken)
 		if err != nil {
-			s.socket.abort() // the reader notices, and detaches the session
+			sh.cut(s)
 			return
 		}
 		if taken < len(sh.frames) || (s.firstDirty == nil && len(s.out) == 0) {
@@ -279,16 +280,15 @@ func (sh *shard) account(s *session, taken int) {
 	} else {
 		s.out = s.out[own:]
 	}
-	if s.drained != nil && s.outBytes == 0 {
-		close(s.drained)
-		s.drained = nil
+	if s.outBytes == 0 {
+		s.free()
 	}
 	if taken > 0 {
 		sh.node.metrics.delivered.Add(uint64(delivered))
 		sh.node.metrics.bytesOut.Add(uint64(bytes))
 	}
 	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
-		if sub.state == active && !sub.isBehind && sub.after < sub.topic.head {
+		if sub.state == active && !sub.isBehind && (sub.after < sub.topic.head || sub.stale && !s.hasRoom()) {
 			break
 		}
 		s.firstDirty = sub.next
@@ -303,6 +303,12 @@ func (sh *shard) account(s *session, taken int) {
 			sub.stale = false
 			sh.node.rosters.refresh(sh, sub)
 		}
+	}
+	if sub := s.firstDirty; sub != nil && sub.next != nil {
+		// One that has more to come takes its turn behind the others: a busy room does not
+		// starve the inbox.
+		s.firstDirty, sub.next = sub.next, nil
+		s.lastDirty.next, s.lastDirty = sub, sub
 	}
 }
 
@@ -324,6 +330,9 @@ func (sh *shard) evict() {
 func (sh *shard) attach(s *session) {
 	s.index = len(sh.sessions)
 	sh.sessions = append(sh.sessions, s)
+	if sh.away {
+		sh.sayGoodbye(s)
+	}
 }
 
 // detach forgets a session, whose reader has ended. The peer closed with code, unless
@@ -336,11 +345,26 @@ func (sh *shard) detach(s *session, code wire.CloseCode) {
 	sh.sessions[s.index].index = s.index
 	sh.sessions[last] = nil
 	sh.sessions = sh.sessions[:last]
+	s.out = nil
+	s.free()
+}
+
+// cut ends a connection at once, and forgets what waits for it. The reader notices, and
+// detaches the session.
+func (sh *shard) cut(s *session) {
+	s.gone = true
+	s.closing.Store(true)
+	s.socket.abort()
+	s.out, s.outBytes = nil, 0
+	s.free()
+}
+
+// free lets a reader go on that waits for room.
+func (s *session) free() {
 	if s.drained != nil {
 		close(s.drained)
 		s.drained = nil
 	}
-	s.out = nil
 }
 
 // close says goodbye, with a reason, and closes the session when that is written.
@@ -353,6 +377,7 @@ func (sh *shard) close(s *session, g *wire.Goodbye, code wire.CloseCode, reason 
 	}
 	sh.own(s, s.kind.close(code, reason))
 	s.last, s.code = true, code
+	s.closing.Store(true)
 	s.closeBy = time.Now().Add(closeLinger)
 	sh.markSession(s)
 }
@@ -376,9 +401,12 @@ func (sh *shard) tick(now time.Time) {
 // examine pings a session that has been silent, and closes one that is dead or stuck. Bytes
 // that the peer's TCP acknowledges are a sign of life too.
 func (sh *shard) examine(s *session, now time.Time) {
-	if s.last {
+	switch {
+	case s.gone:
+		return
+	case s.last:
 		if now.After(s.closeBy) {
-			s.socket.abort()
+			sh.cut(s)
 		}
 		return
 	}
@@ -398,7 +426,7 @@ func (sh *shard) examine(s *session, now time.Time) {
 	switch {
 	case blocked && since(s.ackedAt) >= r.stuck, blocked && idle >= r.lost:
 		s.code = wire.CloseLost
-		s.socket.abort()
+		sh.cut(s)
 	case idle >= r.lost:
 		sh.close(s, nil, wire.CloseLost, "heartbeat lost")
 	case idle >= r.ping && !s.pinged:

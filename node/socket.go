@@ -131,6 +131,9 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 		}
 		*scratch = buf
 	}
+	if len(buf) == 0 {
+		return len(frames), nil // a kind shows nothing of these
+	}
 	if k.raw == nil {
 		k.wait(append([]byte(nil), buf...))
 		k.ended = last

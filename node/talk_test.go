@@ -63,7 +63,7 @@ func TestHistory(t *testing.T) {
 		{11, 5, 6, 10, true},
 		{6, 50, 1, 5, false},
 		{1, 50, 0, 0, false},
-		{1000, 2, 0, 0, true},
+		{1000, 2, 59, 60, true},
 	} {
 		p.send(wire.Command{Type: "history", ID: 7, Topic: "lobby", Before: row.before, Limit: row.limit})
 		h := want[*wire.History](p)

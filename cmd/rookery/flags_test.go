@@ -1,0 +1,68 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// Every flag of every command can be set by its environment variable, and says what it is.
+func TestEveryFlagHasAVariable(t *testing.T) {
+	t.Parallel()
+	var c cli
+	k, err := kong.New(&c, kong.Vars{"version": "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := 0
+	for _, command := range k.Model.Children {
+		if command.Help == "" {
+			t.Errorf("%s says nothing of itself", command.Name)
+		}
+		for _, f := range command.Flags {
+			flags++
+			if len(f.Envs) == 0 || !strings.HasPrefix(f.Envs[0], "ROOKERY_") {
+				t.Errorf("%s --%s has the variables %v", command.Name, f.Name, f.Envs)
+			}
+			if f.Help == "" {
+				t.Errorf("%s --%s says nothing of itself", command.Name, f.Name)
+			}
+		}
+	}
+	if flags < 10 {
+		t.Errorf("saw only %d flags", flags)
+	}
+}
+
+// Nothing but loopback is open without being asked for, and the error names the flag.
+func TestServeRefuses(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--listen", "0.0.0.0:0"}, "--anonymous"},
+		{[]string{"--listen", ":0"}, "--auth-secret"},
+		{[]string{"--listen", "[::]:0"}, "--listen"},
+		{[]string{"--listen", "example.com:0"}, "--listen"},
+		{[]string{"--listen", "nonsense"}, "--listen"},
+		{[]string{"--anonymous", "--admin", "0.0.0.0:0"}, "--admin"},
+		{[]string{"--redis", "foo://x"}, "--redis"},
+		{[]string{"--log-length", "0"}, "--log-length"},
+		{[]string{"--drain", "1s", "--drain-delay", "2s"}, "--drain"},
+		{[]string{"--auth-secret", "short"}, "--auth-secret"},
+	} {
+		var c cli
+		k, err := kong.New(&c, kong.Vars{"version": "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Parse(append([]string{"serve"}, row.args...)); err != nil {
+			t.Fatalf("%v: %v", row.args, err)
+		}
+		if err := c.Serve.Run(t.Context()); err == nil || !strings.Contains(err.Error(), row.says) {
+			t.Errorf("%v: %v, want something of %s", row.args, err, row.says)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package faults_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/rookery-chat/rookery/internal/redistest"
+)
+
+// What an operator watches is there, and moves when something happens.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	node := serve(t, redistest.Start(t))
+	alice, bob := enter(t, node.url(), "alice"), enter(t, node.url(), "bob")
+	for _, m := range []*member{alice, bob} {
+		m.join("lobby", nil)
+	}
+	alice.say("lobby", "hi")
+	bob.awaitTexts("lobby", []string{"hi"})
+	bob.leave()
+	await(t, "one session is left", func() bool { return node.metric("rookery_sessions") == 1 })
+
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := c.Get("http://" + node.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(r.Body)
+	r.Body.Close()
+	text := string(b)
+	for _, line := range []string{
+		"rookery_sessions 1", "rookery_connections 1", "rookery_users 1", "rookery_topics 3", "rookery_ready 1",
+		"rookery_messages_received_total 1", "rookery_bus_publish_seconds_count 1", `rookery_closes_total{code="1000"} 1`,
+		"rookery_bus_reconnects_total 0", "rookery_bus_gaps_healed_total 0", "rookery_resets_total 0",
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %q", line)
+		}
+	}
+	for _, name := range []string{
+		"rookery_frames_received_total", "rookery_received_bytes_total", "rookery_sent_bytes_total", "rookery_deliveries_total",
+		"rookery_presence_scripts_total", "rookery_shard_queue_high_water", "go_goroutines", "process_resident_memory_bytes",
+	} {
+		if node.metric(name) <= 0 {
+			t.Errorf("%s has not moved", name)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/debug/pprof/"} {
+		r, err := c.Get("http://" + node.admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, r.Status)
+		}
+	}
+	// The public listener shows nothing of it.
+	for _, path := range []string{"/healthz", "/metrics", "/debug/pprof/", "/v1/nodes"} {
+		r, err := c.Get("http://" + node.addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != http.StatusNotFound {
+			t.Errorf("public %s: %s", path, r.Status)
+		}
+	}
+}
