@@ -127,7 +127,7 @@ func TestOnlyMovedLogsAreRead(t *testing.T) {
 	scripts0, reads0 := info(t, c, scripts), info(t, c, reads)
 	restore()
 	for _, topic := range names {
-		heard.Wait(t, topic, "Subscribed again", func(h *bustest.Heard) bool { return len(h.Subscribed) == 2 })
+		heard.Wait(t, topic, "Subscribed again", func(h *bustest.Heard) bool { return len(h.Subscribed) >= 2 })
 	}
 	if n := info(t, c, reads) - reads0; n > 2*moved {
 		t.Errorf("%d moved topics took %d XRANGEs", moved, n)
@@ -213,7 +213,7 @@ func TestLive(t *testing.T) {
 	// What is no message of ours makes the bus ask the log; unknown kinds are left alone.
 	do(t, c, "spublish", channel, "x?")
 	do(t, c, "spublish", channel, "mnonsense")
-	heard.Wait(t, "lobby", "Subscribed again", func(h *bustest.Heard) bool { return len(h.Subscribed) == 2 })
+	heard.Wait(t, "lobby", "Subscribed again", func(h *bustest.Heard) bool { return len(h.Subscribed) >= 2 })
 	mustPublish(t, b, "lobby", bus.Draft{})
 	heard.WaitAt(t, "lobby", 1)
 	for _, k := range do(t, c, "keys", "*").([]any) {

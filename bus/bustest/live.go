@@ -122,7 +122,7 @@ func testCut(t *testing.T, c *cluster) {
 	nodes[1].WaitAt(t, "lobby", 301)
 	nodes[1].WaitSubscribed(t, "new")
 	for _, topic := range []string{"lobby", "quiet"} {
-		nodes[1].Wait(t, topic, "Subscribed again", func(h *Heard) bool { return len(h.Subscribed) == 2 })
+		nodes[1].Wait(t, topic, "Subscribed again", func(h *Heard) bool { return len(h.Subscribed) >= 2 })
 	}
 	h := nodes[1].Topic("lobby")
 	if len(h.Messages) != 301 || len(h.Resets) != 0 || h.Subscribed[1].Offset != 301 {
@@ -285,7 +285,7 @@ func testManyTopics(t *testing.T, c *cluster) {
 	}
 	c.Cut(t, nodes[1].Bus)()
 	for i, topic := range topics {
-		nodes[1].Wait(t, topic, "Subscribed again", func(h *Heard) bool { return len(h.Subscribed) == 2 })
+		nodes[1].Wait(t, topic, "Subscribed again", func(h *Heard) bool { return len(h.Subscribed) >= 2 })
 		if h := nodes[1].Topic(topic); len(h.Resets) != 0 || len(h.Messages) > 1 {
 			t.Fatalf("topic %d had the resets %v and %d messages", i, h.Resets, len(h.Messages))
 		}
