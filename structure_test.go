@@ -45,8 +45,7 @@ const maxLines = 600
 
 // mayBeLong gives that reason, by file.
 var mayBeLong = map[string]string{
-	"bus/bustest/bustest.go": "one suite: its tests stand one after the other and share their helpers",
-	"web/rookery.js":         "one file to load, because it needs no build step",
+	"web/rookery.js": "one file to load, because it needs no build step",
 }
 
 // saysNothing are names of packages that could hold anything.
