@@ -334,11 +334,19 @@ func testPause(t *testing.T, c Cluster) {
 	join(t, b, "lobby", "bob")
 	serve(c)
 	a.Pause()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if a.Join(ctx, "lobby", "carol") == nil { // this step is to arrive when its incarnation is dead
+		t.Fatal("a node that is paused joined somebody")
+	}
 	shows(t, o, b, "bob")
 	a.Resume()
+	shows(t, o, b, "alice", "bob", "carol")
+	a.Leave("lobby", "carol", 0)
 	shows(t, o, b, "alice", "bob")
 	times(t, o, "alice", 2, 1)
 	times(t, o, "bob", 1, 0)
+	times(t, o, "carol", 1, 1)
 	if n := a.Stats().Incarnations; n != 2 {
 		t.Errorf("%d incarnations, not 2", n)
 	}
