@@ -1,8 +1,11 @@
 // rookery.js against real nodes, over connections that break.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import net from "node:net";
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 
 import { connect } from "./rookery.js";
@@ -223,6 +226,29 @@ test("goes to another node when its node says goodbye", async (t) => {
   assert.equal((await alice.publish("moving", "said on the second")).offset, 1);
 });
 
+test("does what README.md shows", async (t) => {
+  const readme = await readFile(new URL("README.md", import.meta.url), "utf8");
+  const [, echo] = /```js\n(\/\/ echo\.mjs[^]*?)```/.exec(readme);
+  const source = echo.replace("./rookery.js", new URL("rookery.js", import.meta.url)).replace(":8000/", `:${node.port}/`);
+  const child = spawn(process.execPath, ["--experimental-websocket", "--input-type=module", "--eval", source]);
+  t.after(() => child.kill());
+  const exit = once(child, "exit");
+  let errors = "";
+  child.stderr.on("data", (b) => (errors += b));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  assert.equal((await lines.next()).value, "listening", errors);
+
+  const alice = open("alice");
+  const heard = alice.messages("lobby");
+  await alice.join("lobby");
+  await alice.publish("lobby", "hello");
+  await alice.publish("lobby", "bye");
+  const said = (await take(heard, 4)).filter((m) => m.from === "echo").map((m) => m.data.text);
+  assert.deepEqual(said, ['alice said "hello"', 'alice said "bye"']);
+  assert.match((await lines.next()).value, /^answered with message \d$/);
+  assert.equal((await exit)[0], 0);
+});
+
 test("does not come back to a node that refused it", async () => {
   const client = open("no such name");
   const join = client.join("lobby");
@@ -231,28 +257,35 @@ test("does not come back to a node that refused it", async () => {
   await assert.rejects(client.publish("@bob", 1), { code: "bad_request" });
 });
 
-test("does not come back after 4001", async (t) => {
-  // No node asks for tokens here, so this one is played, up to its close frame.
-  let connections = 0;
-  const server = net.createServer((socket) => {
-    connections++;
-    socket.on("error", () => {});
-    socket.once("data", async (request) => {
-      const key = /sec-websocket-key: (.+)\r/i.exec(request)[1];
-      const { createHash } = await import("node:crypto");
-      const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-      const head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
-      socket.write([...head, "Sec-WebSocket-Protocol: rookery.v1", `Sec-WebSocket-Accept: ${accept}`, "", ""].join("\r\n"));
-      socket.once("data", () => socket.end(Buffer.from([0x88, 2, 0x0f, 0xa1]))); // the hello; 4001
-    });
-  });
-  t.after(() => server.close());
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const client = open("alice", { url: `ws://127.0.0.1:${server.address().port}/ws` });
-  const events = client.events();
-  const { value } = await events.next();
-  assert.deepEqual([value.type, value.code, value.reconnect], ["disconnected", 4001, false]);
-  await assert.rejects(events.next());
-  assert.equal(connections, 1);
+test("says who it is by a token, and by another when that has expired", async (t) => {
+  const secret = "a secret of this test, and of it alone";
+  const strict = await startNode(binary.path, "--auth-secret", secret);
+  t.after(() => strict.stop());
+  const url = `ws://127.0.0.1:${strict.port}/ws`;
+  const sign = (claims) => {
+    const parts = [{ alg: "HS256", typ: "JWT" }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"));
+    return `${parts.join(".")}.${createHmac("sha256", secret).update(parts.join(".")).digest("base64url")}`;
+  };
+  const now = Math.floor(Date.now() / 1000);
+  const old = sign({ sub: "alice", exp: now - 3600 });
+  const good = sign({ sub: "alice", exp: now + 3600 });
+
+  const tokens = [old, good];
+  const alice = open(undefined, { url, token: async () => tokens.shift() });
+  const expired = until(alice, "disconnected");
+  await alice.join("lobby");
+  assert.deepEqual([(await expired).code, (await expired).reconnect], [4002, true]);
+  assert.equal(alice.user, "alice");
+
+  // Who has no other token does not come back, and neither does one who has none that is valid.
+  for (const [token, user, code] of [[old, undefined, 4002], ["no token", undefined, 4001], [undefined, "alice", 4001]]) {
+    const client = open(user, { url, token });
+    const join = client.join("lobby");
+    const events = client.events();
+    const { value } = await events.next();
+    assert.deepEqual([value.type, value.code, value.reconnect], ["disconnected", code, false]);
+    assert.equal(value.error.code, "unauthorized");
+    await assert.rejects(join, { code: "unauthorized" });
+    await assert.rejects(events.next(), { code: "unauthorized" });
+  }
 });

@@ -349,9 +349,9 @@ document.addEventListener("visibilitychange", () => {
   unseen = 0;
   document.title = `${room} · Rookery`;
 });
-addEventListener("resize", () => {
-  if (following) log.scrollTop = log.scrollHeight; // a phone's keyboard came up
-});
+new ResizeObserver(() => {
+  if (following) log.scrollTop = log.scrollHeight; // the banner or a phone's keyboard came up
+}).observe(log);
 addEventListener("hashchange", () => {
   const wanted = roomOfAddress() || "lobby";
   $("room").value = wanted;

@@ -239,6 +239,9 @@ export class RookeryError extends Error {
   readonly retry: boolean;
 }
 
+export type Listener<E> = ((this: Client, event: E) => void) | { handleEvent(event: E): void } | null;
+export type ListenOptions = boolean | { capture?: boolean; once?: boolean; passive?: boolean; signal?: AbortSignal };
+
 /**
  * Returns a client of the cluster at `url` (ws://, wss://, http:// or https://, or relative to
  * the page), which begins to connect. It throws a TypeError for bad arguments.
@@ -297,14 +300,14 @@ export class Client extends EventTarget {
 
   addEventListener<K extends keyof EventMap>(
     type: K,
-    listener: ((this: Client, event: CustomEvent<EventMap[K]>) => void) | { handleEvent(event: CustomEvent<EventMap[K]>): void } | null,
-    options?: boolean | AddEventListenerOptions,
+    listener: Listener<CustomEvent<EventMap[K]>>,
+    options?: ListenOptions,
   ): void;
   removeEventListener<K extends keyof EventMap>(
     type: K,
-    listener: ((this: Client, event: CustomEvent<EventMap[K]>) => void) | { handleEvent(event: CustomEvent<EventMap[K]>): void } | null,
-    options?: boolean | EventListenerOptions,
+    listener: Listener<CustomEvent<EventMap[K]>>,
+    options?: boolean | { capture?: boolean },
   ): void;
-  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
-  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+  addEventListener(type: string, listener: Listener<Event>, options?: ListenOptions): void;
+  removeEventListener(type: string, listener: Listener<Event>, options?: boolean | { capture?: boolean }): void;
 }

@@ -145,7 +145,7 @@ export class Client extends EventTarget {
     }
     // crypto.randomUUID would need a page from https or localhost.
     key ??= `${this.#keys}-${++this.#lastKey}`;
-    return this.#call({ type: "publish", topic, data, key, echo: echo === false ? false : undefined });
+    return this.#call({ type: "publish", topic, data, key, echo });
   }
 
   signal(topic, data) {
@@ -420,8 +420,7 @@ export class Client extends EventTarget {
   }
 
   #answer(conn, frame) {
-    let call = this.#calls.get(frame.id);
-    if (call?.conn !== conn) call = undefined;
+    const call = this.#calls.get(frame.id);
     if (frame.type === "error") return this.#refused(conn, frame, call);
     conn.putOff = 0;
     if (frame.type === "ok" && frame.after !== undefined) this.#joined(conn, frame, call);
@@ -557,7 +556,7 @@ export class Client extends EventTarget {
     m.in = true;
     if (members) this.#setRoster(topic, { members, ...roster });
     if (!before) return;
-    if (epoch === before.epoch && after <= before.offset && (recovered || after < before.offset)) return;
+    if (epoch === before.epoch && after <= before.offset) return;
     m.epoch = epoch;
     m.offset = after;
     const reason = epoch === before.epoch ? "trimmed" : "epoch";
@@ -592,7 +591,6 @@ export class Client extends EventTarget {
   #presence({ type, topic, version, online, joined = [], left = [], reload = false }) {
     const m = this.#topics.get(topic);
     if (!m?.in) return;
-    m.version = version;
     if (m.roster) {
       m.roster.online = online;
       for (const name of joined) m.roster.names.add(name);
@@ -626,7 +624,6 @@ export class Client extends EventTarget {
     const m = this.#topics.get(topic);
     const before = m.roster;
     const names = new Set(members);
-    m.version = version;
     m.roster = { online, names, more };
     if (!before) return;
     const joined = members.filter((name) => !before.names.has(name));

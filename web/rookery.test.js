@@ -365,6 +365,50 @@ test("tries again what the node put off, and holds back what follows", async () 
   assert.equal(second.done, false);
 });
 
+test("knows how long a key is known, however often it was put off or cut", async () => {
+  const f = new Fake();
+  f.clock.chance = 0.999;
+  await f.welcome();
+  const cut = outcome(f.client.publish("@bob", "cut"));
+  await f.clock.sleep(60_000);
+  await f.reconnect();
+  await f.welcome();
+  assert.equal(f.socket.of("publish").length, 1);
+  await f.clock.sleep(50_000);
+  await f.reconnect();
+  assert.equal(cut.error.code, "unknown");
+
+  await f.welcome();
+  const put = outcome(f.client.publish("@bob", "put off"));
+  const { id } = f.socket.last;
+  await f.clock.sleep(99_900);
+  f.socket.frame({ type: "error", id, topic: "@bob", code: "unavailable", message: "later", retry: true });
+  await f.clock.advance(250);
+  assert.equal(put.error.code, "unknown");
+  assert.equal(f.socket.of("publish").length, 1);
+});
+
+test("pauses once for all that is put off, and for a short time after an answer", async () => {
+  const f = new Fake();
+  await f.welcome();
+  const { socket } = f;
+  const putOff = (id) => socket.frame({ type: "error", id, topic: "@bob", code: "rate_limited", message: "slowly", retry: true });
+  for (const data of [1, 2, 3]) outcome(f.client.publish("@bob", data));
+  for (const { id } of socket.of("publish")) putOff(id);
+  await f.clock.advance(125);
+  assert.deepEqual(socket.of("publish").map((p) => p.data), [1, 2, 3, 1, 2, 3]);
+  putOff(socket.last.id);
+  await f.clock.advance(249);
+  assert.equal(socket.of("publish").length, 6, "the second pause is the longer one");
+  await f.clock.advance(1);
+  assert.equal(socket.of("publish").length, 7);
+  const [first] = socket.of("publish");
+  socket.frame({ type: "ok", id: first.id, topic: "@bob", epoch: "e", offset: 1 });
+  putOff(socket.last.id);
+  await f.clock.advance(125);
+  assert.equal(socket.of("publish").length, 8);
+});
+
 test("rejects what the node refused", async () => {
   const f = new Fake();
   await f.welcome();
@@ -490,9 +534,14 @@ test("looks at once when the browser comes online or to the front", async () => 
   const listeners = {};
   globalThis.addEventListener = (type, f) => (listeners[type] = f);
   globalThis.removeEventListener = (type, f) => listeners[type] === f && delete listeners[type];
+  const { addEventListener, removeEventListener } = globalThis;
+  globalThis.document = { addEventListener, removeEventListener, visibilityState: "hidden" };
   try {
     const f = new Fake();
     await f.welcome();
+    listeners.visibilitychange();
+    assert.equal(f.socket.of("ping").length, 0, "nobody looks");
+    document.visibilityState = "visible";
     listeners.online();
     assert.equal(f.socket.of("ping").length, 1, "a connection that seems to stand is asked");
     listeners.online();
@@ -513,6 +562,7 @@ test("looks at once when the browser comes online or to the front", async () => 
   } finally {
     delete globalThis.addEventListener;
     delete globalThis.removeEventListener;
+    delete globalThis.document;
   }
 });
 
@@ -526,6 +576,15 @@ test("leaves for good what it may not come back to", async () => {
   assert.equal(f.last.topic, "lobby");
   assert.equal(f.last.error.code, "forbidden");
   assert.equal(f.socket.of("join").length, 0);
+  assert.equal(f.client.cursors().lobby, undefined);
+
+  // Nor to what it was told to try again, in vain.
+  await f.join();
+  await f.reconnect();
+  await f.welcome({ lobby: { error: { code: "unavailable", message: "later", retry: true } } });
+  const { id } = f.socket.of("join")[0];
+  f.socket.frame({ type: "error", id, topic: "lobby", code: "forbidden", message: "banned", retry: false });
+  assert.deepEqual([f.last.type, f.last.error.message], ["left", "banned"]);
   assert.equal(f.client.cursors().lobby, undefined);
 });
 
@@ -626,6 +685,16 @@ test("loads a roster again when the node says so", async () => {
   f.socket.frame({ type: "presence", topic: "lobby", version: 1, online: 4, joined: ["dave"] });
   assert.deepEqual(f.client.roster("lobby"), { online: 4, members: ["alice", "bob", "carol", "dave"], more: false });
   assert.equal(f.socket.of("members").length, 1);
+  // It asks once more when it is told to while it waits for the answer.
+  for (const version of [2, 3, 4]) f.socket.frame({ type: "presence", topic: "lobby", version, online: 4, reload: true });
+  assert.equal(f.socket.of("members").length, 2);
+  f.socket.frame({ ...f.socket.last, version: 2, online: 4, members: ["alice"] });
+  await settle();
+  assert.equal(f.socket.of("members").length, 3);
+  f.socket.frame({ ...f.socket.last, version: 4, online: 1, members: ["zoe"] });
+  await settle();
+  assert.deepEqual(f.client.roster("lobby"), { online: 1, members: ["zoe"], more: false });
+  assert.equal(f.socket.of("members").length, 3);
 });
 
 test("leaves", async () => {
@@ -637,6 +706,11 @@ test("leaves", async () => {
   assert.equal(f.of("message").length, 0);
   await f.answer("leave");
   assert.ok(left.done && !left.error);
+  const again = outcome(f.client.leave("lobby"));
+  const { id } = f.socket.last;
+  f.socket.frame({ type: "error", id, topic: "lobby", code: "not_found", message: "not joined: nothing to leave", retry: false });
+  await settle();
+  assert.ok(again.done && !again.error, "where it is not, it need not leave");
   await f.reconnect();
   await f.welcome();
   assert.equal(f.socket.of("hello")[0].resume.lobby, undefined);
@@ -794,6 +868,7 @@ test("stays while a full iterator's reader waits for an answer", async () => {
   await messages.return();
   await f.clock.advance(20_000);
   await f.welcome({ lobby: at("e", 10_002) });
+  for (let i = 10_003; i <= 20_010; i++) f.socket.frame(message(i));
   assert.equal(f.client.connected, true);
 });
 
