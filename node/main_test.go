@@ -58,13 +58,18 @@ func newClusterWith(t *testing.T, count int, opts *node.Options, busOpts *bus.Op
 
 func (c *cluster) add(t *testing.T, opts *node.Options) *edge {
 	t.Helper()
+	return c.addWith(t, opts, c.facts)
+}
+
+func (c *cluster) addWith(t *testing.T, opts *node.Options, facts store.Store) *edge {
+	t.Helper()
 	o := node.Options{Drain: 2 * time.Second}
 	if opts != nil {
 		o = *opts
 	}
 	b := c.memory.Attach()
 	p := c.people.Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
-	e := &edge{Node: node.New(b, p, c.facts, &o), bus: b, done: make(chan error, 1)}
+	e := &edge{Node: node.New(b, p, facts, &o), bus: b, done: make(chan error, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	go func() { e.done <- e.Run(ctx) }()
