@@ -8,7 +8,7 @@ ARGS     ?= # of make run: for example --redis redis://localhost
 FUZZTIME ?= 30s
 
 .NOTPARALLEL:
-.PHONY: help build run test check deps fuzz bench
+.PHONY: help build run test check deps go-test js-test fuzz bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -20,8 +20,12 @@ run: build ## run a node, with the flags in ARGS
 	@echo "The chat page is at http://127.0.0.1:8000/ (unless --listen says otherwise)"
 	bin/rookery serve $(ARGS)
 
-test: deps check ## run all tests; on Debian, root gets what is missing installed
+test: deps check go-test js-test ## run all tests; on Debian, root gets what is missing installed
+
+go-test:
 	go test -race -p 2 -vet=off -timeout 10m $(TESTFLAGS) ./...
+
+js-test:
 	cd web && node --experimental-websocket --test --test-reporter=spec
 
 check: ## look at the code: format, vet, staticcheck, structure
