@@ -42,17 +42,17 @@ func TestGreedyPeerLeaves(t *testing.T) {
 	e := c.nodes[0]
 	watch := enter(t, e, "watch")
 	j := watch.join(wire.Command{Topic: "lobby", Presence: true})
-	greedy := enter(t, e, "greedy")
-	greedy.join(wire.Command{Topic: "big"})
-	greedy.join(wire.Command{Topic: "lobby"})
-	publish(t, e, "big", 1, 200)
-	greedy.flood(`{"type":"history","id":1,"topic":"big","limit":200}`, 100_000)
 	go func() { // watch is watched too: it has to show life while it waits
 		for t.Context().Err() == nil {
 			time.Sleep(200 * time.Millisecond)
 			watch.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"ping"}`))
 		}
 	}()
+	greedy := enter(t, e, "greedy")
+	greedy.join(wire.Command{Topic: "big"})
+	greedy.join(wire.Command{Topic: "lobby"})
+	publish(t, e, "big", 1, 200)
+	greedy.flood(`{"type":"history","id":1,"topic":"big","limit":200}`, 100_000)
 	greedy.conn.CloseNow()
 	if !slices.Contains(j.Roster.Members, "greedy") {
 		watch.until(j.Roster.Members, "greedy", "watch")

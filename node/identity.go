@@ -66,7 +66,10 @@ func (n *Node) identify(token, name string) (auth.Identity, wire.CloseCode, *wir
 // admit makes the connection a session of who.
 func (s *session) admit(who auth.Identity) {
 	s.user, s.may, s.bearer = who.User, who.Permissions, ""
-	s.shard.mail.post(func() { s.shard.setExpiry(s, who.Expires) })
+	s.shard.mail.post(func() {
+		s.name = who.User
+		s.shard.setExpiry(s, who.Expires)
+	})
 }
 
 // renew takes a fresh token of the same user: the session goes on until that one ends, with

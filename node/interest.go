@@ -24,6 +24,7 @@ type interest struct {
 // heard is one topic's state. Guarded by interest.mu.
 type heard struct {
 	shards uint64       // bit i: shard i wants it
+	orders bool         // the node itself wants it
 	asked  bool         // the bus was asked to deliver it
 	live   bool         // the bus delivers it
 	at     bus.Position // of the last message, while live
@@ -51,6 +52,15 @@ func (in *interest) add(topic string, shard int) {
 	in.mu.Unlock()
 }
 
+// hearOrders makes the node hear a topic of which no shard wants the messages.
+func (in *interest) hearOrders(topic string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	h := &heard{orders: true}
+	in.topics[topic] = h
+	in.touch(topic, h)
+}
+
 func (in *interest) remove(topic string, shard int) {
 	in.mu.Lock()
 	if h := in.topics[topic]; h != nil {
@@ -60,9 +70,11 @@ func (in *interest) remove(topic string, shard int) {
 	in.mu.Unlock()
 }
 
+func (h *heard) wanted() bool { return h.shards != 0 || h.orders }
+
 // touch queues a topic for run when the bus has to be told. The caller holds mu.
 func (in *interest) touch(topic string, h *heard) {
-	if (h.shards != 0) == h.asked {
+	if h.wanted() == h.asked {
 		return
 	}
 	in.dirty[topic] = struct{}{}
@@ -111,13 +123,13 @@ func (in *interest) step(ctx context.Context) bool {
 		h := in.topics[topic]
 		switch {
 		case h == nil:
-		case h.shards != 0 && !h.asked:
+		case h.wanted() && !h.asked:
 			h.asked = true
 			more = append(more, topic)
-		case h.shards == 0 && h.asked:
+		case !h.wanted() && h.asked:
 			h.asked, h.live = false, false
 			less = append(less, topic)
-		case h.shards == 0:
+		case !h.wanted():
 			delete(in.topics, topic)
 		}
 	}
@@ -132,7 +144,7 @@ func (in *interest) step(ctx context.Context) bool {
 		for _, topic := range less {
 			h := in.topics[topic]
 			h.live = false
-			if h.shards == 0 {
+			if !h.wanted() {
 				delete(in.topics, topic)
 			} else {
 				in.touch(topic, h)
@@ -206,6 +218,8 @@ func (in *interest) Signal(topic string, payload []byte) {
 		in.pass(topic, &frame{topic: topic, text: textFrame(payload[1:])})
 	case clientSignal:
 		in.pass(topic, newSignalFrame(topic, payload))
+	case orderSignal:
+		in.order(topic, payload[1:])
 	}
 }
 
@@ -214,6 +228,7 @@ const (
 	clientSignal   = '{' // a session's signal: wire's payload object
 	presenceSignal = 'p' // a presence.Change
 	readSignal     = 'r' // a ready-made read frame follows
+	orderSignal    = 'o' // an order of the server API, in JSON
 )
 
 func (in *interest) pass(topic string, f *frame) {

@@ -153,6 +153,7 @@ func (n *Node) Run(ctx context.Context) error {
 	background.Go(func() { failed <- n.presence.Run(inner) })
 	background.Go(func() { n.interest.run(inner) })
 	background.Go(func() { n.rosters.run(inner) })
+	n.interest.hearOrders(nodeTopic(n.id))
 	for _, sh := range n.shards {
 		background.Go(func() { sh.run(inner) })
 	}

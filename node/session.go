@@ -46,10 +46,16 @@ type session struct {
 	joined []*membership
 	unread int // bytes of replies since the reader last saw the session's own frames drained
 
+	// One command of the session at a time, also those of the server API: what the reader
+	// owns may be touched by who holds turn.
+	turn sync.Mutex
+	over bool // the session has ended: there is nothing to be changed any more. Guarded by turn.
+
 	closing atomic.Bool // set by the shard when it closes the session: the reader runs no more commands
 
 	// Owned by the shard's run.
-	index                 int // in shard.sessions
+	name                  string // the user, once the session is one
+	index                 int    // in shard.sessions
 	firstDirty, lastDirty *subscription
 	dirty                 bool // in shard.dirty
 	out                   [][]byte
@@ -143,6 +149,8 @@ func (s *session) handleNext(handle func([]byte) error) error {
 	if err := s.next(b); err != nil {
 		return err
 	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	return handle(b.Bytes())
 }
 
@@ -238,7 +246,10 @@ func (s *session) end(err error) {
 	if code == wire.CloseNormal && !s.closing.Load() {
 		grace = 0 // the peer said that it is leaving
 	}
+	s.turn.Lock()
+	s.over = true
 	joined := s.joined
+	s.turn.Unlock()
 	s.shard.mail.post(func() {
 		for _, m := range joined {
 			s.shard.leave(m.sub)

@@ -1,0 +1,106 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// An order is what the server API asks of a user's sessions, on whichever nodes they are.
+// It travels as a signal on the user's inbox, or on the topic of one node.
+type order struct {
+	Do      string `json:"do"`
+	Topic   string `json:"topic,omitempty"`
+	Session string `json:"session,omitempty"` // only this one; "" for all that hear the order
+	Reason  string `json:"reason,omitempty"`
+}
+
+const (
+	doKick   = "kick"
+	doJoin   = "join"
+	doRemove = "remove"
+)
+
+// nodeTopic is where one node is reached. No room can have such a name.
+func nodeTopic(id string) string { return "{" + id + "}" }
+
+// Kick ends all sessions of a user, on every node.
+func (n *Node) Kick(ctx context.Context, user string) error {
+	return n.command(ctx, wire.Inbox(user), order{Do: doKick})
+}
+
+// KickSession ends one session, on whichever node it is.
+func (n *Node) KickSession(ctx context.Context, session string) error {
+	id, _, _ := strings.Cut(session, "-")
+	return n.command(ctx, nodeTopic(id), order{Do: doKick, Session: session})
+}
+
+// JoinUser lets all sessions that a user has now join a room.
+func (n *Node) JoinUser(ctx context.Context, topic, user string) error {
+	return n.command(ctx, wire.Inbox(user), order{Do: doJoin, Topic: topic})
+}
+
+// RemoveUser lets all sessions of a user leave a room. They may join again.
+func (n *Node) RemoveUser(ctx context.Context, topic, user string) error {
+	return n.command(ctx, wire.Inbox(user), order{Do: doRemove, Topic: topic})
+}
+
+func (n *Node) command(ctx context.Context, topic string, o order) error {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return n.bus.Signal(ctx, topic, append([]byte{orderSignal}, b...))
+}
+
+// obey carries out an order for the sessions of this shard. The topic is where it was heard.
+func (sh *shard) obey(topic string, o order) {
+	for _, s := range sh.sessions {
+		if s.gone || s.last || o.Session != "" && o.Session != s.id || wire.IsInbox(topic) && topic != wire.Inbox(s.name) {
+			continue
+		}
+		if o.Do == doKick {
+			sh.close(s, &wire.Goodbye{Code: "kicked"}, wire.CloseKicked, "kicked")
+			continue
+		}
+		// Joining waits for the cluster, and takes its turn with the session's own commands.
+		sh.node.helpers.Go(func() { s.obey(o) })
+	}
+}
+
+// obey carries out an order that changes what the session is in.
+func (s *session) obey(o order) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.over {
+		return
+	}
+	m := s.member(o.Topic)
+	switch {
+	case o.Do == doJoin && m == nil:
+		ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+		defer cancel()
+		if err := s.joinRoom(ctx, 0, request{topic: o.Topic, ordered: true}); err != nil {
+			slog.Warn("server-side join", "session", s.id, "err", err)
+		}
+	case o.Do == doRemove && m != nil:
+		s.quit(m)
+		s.reply((&wire.Error{Topic: o.Topic, Code: wire.Forbidden, Message: "removed from the room"}).Append(nil))
+	}
+}
+
+// order passes an order on to every shard: the sessions of a user can be on all of them.
+func (in *interest) order(topic string, payload []byte) {
+	var o order
+	if err := json.Unmarshal(payload, &o); err != nil || !slices.Contains([]string{doKick, doJoin, doRemove}, o.Do) {
+		slog.Warn("order ignored: it is of another version", "topic", topic)
+		return
+	}
+	for _, sh := range in.node.shards {
+		sh.mail.post(func() { sh.obey(topic, o) })
+	}
+}
