@@ -80,7 +80,7 @@ func TestRetryAfter(t *testing.T) {
 				t.Errorf("try %d came after %v, want after %v", i, since, waited)
 			}
 			if i == 2 {
-				least = max(0, date.Sub(time.Now()))
+				least = max(0, time.Until(date))
 			}
 			most := max(least+least/2, client.BackoffBase<<i) + client.BackoffBase
 			if lost.Delay < least || lost.Delay > most {

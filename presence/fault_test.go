@@ -180,7 +180,7 @@ func TestFailover(t *testing.T) {
 	promoted := redis.NewClient(&redis.Options{Addr: replica.Addr})
 	t.Cleanup(func() { promoted.Close() })
 	host, port, _ := net.SplitHostPort(primary.Addr)
-	if err := promoted.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := promoted.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	a, b := c.Attach(), c.Attach()
@@ -192,7 +192,7 @@ func TestFailover(t *testing.T) {
 		}
 		return nil
 	})
-	if err := promoted.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := promoted.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	a.Leave("lobby", "bob", 0)

@@ -87,7 +87,6 @@ func (l *lane) run(ctx context.Context) {
 type round struct {
 	deltas   []*delta
 	topics   []*topic // of the deltas
-	waits    [][]chan struct{}
 	closed   []string // partitions of the deltas that have to be opened first
 	unlisted []string // topics of the deltas that have to be reserved then
 	idle     []*topic // topics to release
