@@ -162,19 +162,6 @@ func (s *session) welcome(c wire.Command) error {
 	return nil
 }
 
-// joinRoom joins one topic and answers with ok.
-// A request is one topic to join.
-// joinAll joins topics and sends what answer makes of the results, in the order of the
-// requests; then come the messages after each cursor. A topic that cannot be joined has
-// Err in its result. answer runs on the shard.
-// enter checks a request and counts the user in.
-// addRosters takes hold of the rosters that are asked for. Their topics are live by now: a
-// change that a roster lacks will be heard.
-// drop gives back a membership that did not come to be. An older one of the topic stays.
-// findCursors subscribes on the shard and waits until every cursor is known, or ctx ends.
-// An older membership of the same topic goes on meanwhile.
-// addReads puts the user's read offsets into the results.
-// quit ends a membership.
 func (s *session) publish(ctx context.Context, c wire.Command) error {
 	if err := s.mayWrite(c.Topic, s.may.MayPublish); err != nil {
 		return err

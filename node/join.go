@@ -25,6 +25,7 @@ func (s *session) join(ctx context.Context, c wire.Command) error {
 	return s.joinRoom(ctx, c.ID, r)
 }
 
+// joinRoom joins one topic and answers with ok.
 func (s *session) joinRoom(ctx context.Context, id uint64, r request) error {
 	failed := (*wire.Error)(nil)
 	err := s.joinAll(ctx, []request{r}, func(results []wire.Joined) []byte {
@@ -39,6 +40,7 @@ func (s *session) joinRoom(ctx context.Context, id uint64, r request) error {
 	return err
 }
 
+// A request is one topic to join.
 type request struct {
 	topic    string
 	after    *wire.Position
@@ -47,6 +49,9 @@ type request struct {
 	ordered  bool // by the server API: the session's own permissions do not matter
 }
 
+// joinAll joins topics and sends what answer makes of the results, in the order of the
+// requests; then come the messages after each cursor. A topic that cannot be joined has
+// Err in its result. answer runs on the shard.
 func (s *session) joinAll(ctx context.Context, requests []request, answer func([]wire.Joined) []byte) error {
 	results := make([]wire.Joined, len(requests))
 	members := make([]*membership, len(requests))
@@ -101,6 +106,7 @@ func (s *session) joinAll(ctx context.Context, requests []request, answer func([
 	return err
 }
 
+// enter checks a request and counts the user in.
 func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Error {
 	if e := s.mayJoin(r.topic); e != nil && !r.ordered {
 		return e
@@ -118,6 +124,8 @@ func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Err
 	return nil
 }
 
+// addRosters takes hold of the rosters that are asked for. Their topics are live by now: a
+// change that a roster lacks will be heard.
 func (s *session) addRosters(ctx context.Context, requests []request, members []*membership, results []wire.Joined) {
 	for i, r := range requests {
 		if !r.presence || results[i].Err != nil {
@@ -131,6 +139,7 @@ func (s *session) addRosters(ctx context.Context, requests []request, members []
 	}
 }
 
+// drop gives back a membership that did not come to be. An older one of the topic stays.
 func (s *session) drop(m *membership) {
 	if old := s.member(m.topic); old != nil && old.counted {
 		m.counted = false
@@ -141,6 +150,8 @@ func (s *session) drop(m *membership) {
 	s.forget(m, lostGrace) // who could not join will try again
 }
 
+// findCursors subscribes on the shard and waits until every cursor is known, or ctx ends.
+// An older membership of the same topic goes on meanwhile.
 func (s *session) findCursors(ctx context.Context, requests []request, members []*membership, results []wire.Joined) error {
 	all := make(chan struct{})
 	waiting := 1
@@ -185,6 +196,7 @@ func (s *session) findCursors(ctx context.Context, requests []request, members [
 	})
 }
 
+// addReads puts the user's read offsets into the results.
 func (s *session) addReads(ctx context.Context, requests []request, results []wire.Joined) {
 	epochs := make(map[string]string, len(requests))
 	for i, r := range requests {
@@ -220,6 +232,7 @@ func (s *session) leave(c wire.Command) error {
 	return nil
 }
 
+// quit ends a membership.
 func (s *session) quit(m *membership) {
 	s.joined = slices.DeleteFunc(s.joined, func(x *membership) bool { return x == m })
 	s.shard.mail.post(func() { s.shard.leave(m.sub) })
