@@ -82,7 +82,7 @@ func TestPublish(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--as", "bot", "*", "hi"}, "only the server API may publish to everyone"},
+		{[]string{"--as", "bot", "*", "hi"}, "you may not write to everyone"},
 		{[]string{"--as", "bot", "two words", "hi"}, "must not contain white space"},
 		{[]string{"--as", "", "lobby", "hi"}, "--as NAME or --token JWT"},
 		{[]string{"--as", "bot", "--url", "ws://127.0.0.1:1/ws", "--timeout", "300ms", "lobby", "hi"}, "connection refused"},
