@@ -20,7 +20,9 @@ func TestMetrics(t *testing.T) {
 	alice.say("lobby", "hi")
 	bob.awaitTexts("lobby", []string{"hi"})
 	bob.leave()
-	await(t, "one session is left", func() bool { return node.metric("rookery_sessions") == 1 })
+	await(t, "one session is left, with its inbox, * and the room", func() bool {
+		return node.metric("rookery_sessions") == 1 && node.metric("rookery_topics") == 3
+	})
 
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + node.admin + "/metrics")

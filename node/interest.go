@@ -94,11 +94,17 @@ func (in *interest) position(topic string) (bus.Position, bool) {
 	return bus.Position{}, false
 }
 
-// count returns how many topics are heard.
+// count returns how many topics are heard for sessions.
 func (in *interest) count() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.topics)
+	n := len(in.topics)
+	for _, h := range in.topics {
+		if h.orders {
+			n--
+		}
+	}
+	return n
 }
 
 // run tells the bus, in batches, which topics to deliver, until ctx is done. It is the

@@ -39,6 +39,7 @@ func TestBrowser(t *testing.T) {
 	bob := open(t, browser, "http://"+toSecond.addr+"/#lobby")
 
 	alice.enter("alice")
+	alice.until(`online() === 1`)
 	bob.enter("bob")
 	alice.until(`online() === 2 && people() === "alice (you)|bob"`)
 	bob.until(`online() === 2 && people() === "alice|bob (you)"`)
