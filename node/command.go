@@ -16,7 +16,6 @@ const (
 	historyDefault = 50
 	historyMax     = 256
 	recentMax      = 1000
-	maxTopics      = 1002 // that a session may be in: as many rooms as a hello may resume, its inbox and *
 )
 
 // command runs one frame of a session that has said hello.
@@ -119,8 +118,12 @@ func (s *session) hello(b []byte) error {
 // welcome joins what every session is in and what it resumes, and answers the hello.
 func (s *session) welcome(c wire.Command) error {
 	s.socket.SetReadDeadline(time.Time{})
+	if !s.node.users.add(s.user, s.node.limits.Sessions) {
+		s.user = ""
+		s.node.metrics.limited("sessions")
+		return s.refuse(wire.CloseSessions, &wire.Error{ID: c.ID, Code: wire.RateLimited, Message: "too many sessions of this user: close one first"})
+	}
 	s.node.metrics.sessions.Add(1)
-	s.node.users.add(s.user)
 	requests := []request{{topic: wire.Everyone}, {topic: wire.Inbox(s.user)}}
 	for topic, at := range c.Resume {
 		after := at
@@ -166,6 +169,9 @@ func (s *session) publish(ctx context.Context, c wire.Command) error {
 	if err := s.mayWrite(c.Topic, s.may.MayPublish); err != nil {
 		return err
 	}
+	if err := s.mayAct(); err != nil {
+		return err
+	}
 	p := Publication{Data: c.Data, From: s.user, Session: s.id, Key: c.Key}
 	if c.NoEcho {
 		p.Except = []string{s.id}
@@ -193,6 +199,9 @@ func (s *session) publish(ctx context.Context, c wire.Command) error {
 
 func (s *session) signal(ctx context.Context, c wire.Command) error {
 	if err := s.mayWrite(c.Topic, s.may.MaySignal); err != nil {
+		return err
+	}
+	if err := s.mayAct(); err != nil {
 		return err
 	}
 	if err := s.node.bus.Signal(ctx, c.Topic, wire.AppendPayload(nil, s.user, s.id, "", c.Data)); err != nil {

@@ -14,8 +14,9 @@ func (s *session) join(ctx context.Context, c wire.Command) error {
 	switch {
 	case c.Presence && wire.IsInbox(c.Topic):
 		return refusal(wire.BadRequest, "an inbox has no roster: join it without presence")
-	case len(s.joined) >= maxTopics && s.member(c.Topic) == nil:
-		return refusal(wire.BadRequest, "too many rooms: leave one first")
+	case len(s.joined) >= s.node.limits.Topics && s.member(c.Topic) == nil:
+		s.node.metrics.limited("topics")
+		return refusal(wire.RateLimited, "too many rooms: leave one first")
 	}
 	if c.Presence {
 		if err := s.waitRoom(0); err != nil { // a roster can be large

@@ -27,6 +27,7 @@ type metrics struct {
 	catchups *prometheus.CounterVec
 	closes   *prometheus.CounterVec
 	errors   *prometheus.CounterVec
+	limits   *prometheus.CounterVec
 	latency  prometheus.Histogram
 	failures prometheus.Counter
 }
@@ -36,6 +37,7 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 		catchups: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_catchups_total", Help: "Cursors that had to read the log, by cause."}, []string{"cause"}),
 		closes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_closes_total", Help: "Sessions closed, by close code; 1006 is a connection that was lost."}, []string{"code"}),
 		errors:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_command_errors_total", Help: "Error frames sent, by code."}, []string{"code"}),
+		limits:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rookery_limited_total", Help: "Times that a limit held somebody back, by limit."}, []string{"limit"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rookery_bus_publish_seconds", Help: "Time from a publish to its receipt.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "rookery_bus_publish_failures_total", Help: "Publishes whose outcome was an error."}),
@@ -43,7 +45,7 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 	if r == nil {
 		return m
 	}
-	r.MustRegister(m.catchups, m.closes, m.errors, m.latency, m.failures)
+	r.MustRegister(m.catchups, m.closes, m.errors, m.limits, m.latency, m.failures)
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
@@ -85,6 +87,7 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) catchup(cause string)  { m.catchups.WithLabelValues(cause).Inc() }
+func (m *metrics) limited(limit string)  { m.limits.WithLabelValues(limit).Inc() }
 func (m *metrics) failed(code wire.Code) { m.errors.WithLabelValues(string(code)).Inc() }
 
 // closed counts a session's end. Peers may send any code: the number of label values is bounded.

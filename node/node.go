@@ -32,6 +32,7 @@ type Options struct {
 	Drain      time.Duration // for goodbyes, the delay included; 15 s
 	RingBudget int           // bytes of recent frames kept for sessions that are a little behind; 64 MiB
 	Registerer prometheus.Registerer
+	Limits     Limits
 
 	// Auth verifies tokens. Without it everybody is let in under a name of their choice.
 	Auth *auth.Verifier
@@ -68,6 +69,8 @@ type Node struct {
 	rosters    *rosters           // Fixed at construction.
 	metrics    *metrics           // Fixed at construction.
 	admission  *admission         // Fixed at construction.
+	limits     Limits             // Fixed at construction.
+	started    time.Time          // Fixed at construction.
 	users      *userCounts        // Fixed at construction.
 	logReads   chan struct{}      // bounds reads of the log. Fixed at construction.
 	stopped    context.Context    // ends when Run is over. Fixed at construction.
@@ -103,6 +106,8 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		rule:       auth.Open(),
 		origins:    o.Origins,
 		admission:  newAdmission(or(o.Handshakes, 2000)),
+		limits:     o.Limits.withDefaults(),
+		started:    time.Now(),
 		users:      &userCounts{counts: make(map[string]int)},
 		logReads:   make(chan struct{}, maxLogReads),
 	}
@@ -289,10 +294,15 @@ type userCounts struct {
 	counts map[string]int // Guarded by mu.
 }
 
-func (u *userCounts) add(user string) {
+// add counts one more session, unless the user has most already.
+func (u *userCounts) add(user string, most int) bool {
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.counts[user] >= most {
+		return false
+	}
 	u.counts[user]++
-	u.mu.Unlock()
+	return true
 }
 
 func (u *userCounts) remove(user string) {

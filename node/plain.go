@@ -111,5 +111,8 @@ func (s *session) nextPlain(b *bytes.Buffer) error {
 	if err := s.await(); err != nil {
 		return err
 	}
-	return s.next(b)
+	if err := s.next(b); err != nil {
+		return err
+	}
+	return s.slowDown(b.Len())
 }

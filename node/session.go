@@ -43,6 +43,9 @@ type session struct {
 	// Owned by the reader.
 	bearer string           // token from the handshake, until hello
 	may    auth.Permissions // what its token grants
+	frames meter            // what it sent, against the limits
+	bytes  meter
+	acts   meter // publishes and signals
 	joined []*membership
 	unread int // bytes of replies since the reader last saw the session's own frames drained
 
@@ -147,6 +150,9 @@ func (s *session) handleNext(handle func([]byte) error) error {
 		}
 	}()
 	if err := s.next(b); err != nil {
+		return err
+	}
+	if err := s.slowDown(b.Len()); err != nil {
 		return err
 	}
 	s.turn.Lock()

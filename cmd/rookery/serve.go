@@ -39,8 +39,14 @@ type serveCmd struct {
 	Rooms        string   `default:"open" enum:"open,closed" env:"ROOKERY_ROOMS" help:"Who has no permissions in a token may enter every room and write to every inbox (open), or none (closed)."`
 	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
-	LogLength  int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
-	LogAge     time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
+	LogLength      int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
+	LogAge         time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
+	LimitFrames    int           `default:"1000" env:"ROOKERY_LIMIT_FRAMES" help:"Frames that one session may send a second; more are read more slowly."`
+	LimitBytes     int           `default:"1048576" env:"ROOKERY_LIMIT_BYTES" help:"Bytes of frames that one session may send a second; more are read more slowly."`
+	LimitPublishes int           `default:"500" env:"ROOKERY_LIMIT_PUBLISHES" help:"Publishes and signals that one session may make a second; more are refused."`
+	LimitTopics    int           `default:"1002" env:"ROOKERY_LIMIT_TOPICS" help:"Topics that one session may be in, its inbox and * included."`
+	LimitSessions  int           `default:"1000" env:"ROOKERY_LIMIT_SESSIONS" help:"Sessions that one user may have on this node."`
+
 	Handshakes int           `default:"2000" env:"ROOKERY_HANDSHAKES" help:"Connections taken a second; others are told to come back."`
 	DrainDelay time.Duration `default:"3s" env:"ROOKERY_DRAIN_DELAY" help:"After a signal, so long the node goes on while load balancers notice that it is not ready."`
 	Drain      time.Duration `default:"15s" env:"ROOKERY_DRAIN" help:"The longest an orderly end may take, the delay included. A second signal ends at once."`
@@ -75,7 +81,8 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	}
 	n := node.New(b, p, st, &node.Options{
 		Auth: verifier, Anonymous: c.Anonymous, Closed: c.Rooms == "closed", Origins: c.Origins,
-		ID: id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
+		Limits: node.Limits{Frames: c.LimitFrames, Bytes: c.LimitBytes, Publishes: c.LimitPublishes, Topics: c.LimitTopics, Sessions: c.LimitSessions},
+		ID:     id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
 	})
 
 	public, err := listen(ctx, c.Listen)
@@ -147,6 +154,14 @@ func (c *serveCmd) check() error {
 		}
 		if !c.Anonymous && !c.authenticated() {
 			return fmt.Errorf("%s %s is reachable by others: say who may come in with --auth-secret, --auth-key or --auth-jwks, or add --anonymous to let anyone in under any name", l.flag, l.addr)
+		}
+	}
+	for flag, limit := range map[string]int{
+		"--limit-frames": c.LimitFrames, "--limit-bytes": c.LimitBytes, "--limit-publishes": c.LimitPublishes,
+		"--limit-topics": c.LimitTopics, "--limit-sessions": c.LimitSessions, "--handshakes": c.Handshakes,
+	} {
+		if limit < 1 {
+			return fmt.Errorf("%s %d: want at least 1", flag, limit)
 		}
 	}
 	if c.LogLength < 1 {
