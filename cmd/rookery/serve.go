@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,8 @@ type serveCmd struct {
 	AuthIssuer   string   `env:"ROOKERY_AUTH_ISSUER" placeholder:"ISS" help:"What a token's iss must be."`
 	Anonymous    bool     `env:"ROOKERY_ANONYMOUS" help:"Let anyone in under a freely chosen name, also on addresses beyond loopback. Beside tokens, such names get a ~ before them."`
 	Rooms        string   `default:"open" enum:"open,closed" env:"ROOKERY_ROOMS" help:"Who has no permissions in a token may enter every room and write to every inbox (open), or none (closed)."`
+	TLSCert      string   `name:"tls-cert" env:"ROOKERY_TLS_CERT" type:"existingfile" placeholder:"FILE" help:"Certificate chain in PEM for --listen; read again when the file changes."`
+	TLSKey       string   `name:"tls-key" env:"ROOKERY_TLS_KEY" type:"existingfile" placeholder:"FILE" help:"Its private key in PEM."`
 	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
 	LogLength      int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
@@ -90,6 +93,13 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	defer public.Close()
+	if c.TLSCert != "" {
+		k := &keyPair{cert: c.TLSCert, key: c.TLSKey}
+		if _, err := k.get(nil); err != nil {
+			return fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		public = tls.NewListener(public, &tls.Config{GetCertificate: k.get, NextProtos: []string{"http/1.1"}})
+	}
 	admin, err := listen(ctx, c.Admin)
 	if err != nil {
 		return fmt.Errorf("--admin: %w", err)
@@ -163,6 +173,9 @@ func (c *serveCmd) check() error {
 		if limit < 1 {
 			return fmt.Errorf("%s %d: want at least 1", flag, limit)
 		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key go together")
 	}
 	if c.LogLength < 1 {
 		return fmt.Errorf("--log-length %d: want at least 1", c.LogLength)
