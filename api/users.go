@@ -1,0 +1,90 @@
+package api
+
+import (
+	"net/http"
+	"time"
+)
+
+type nodeJSON struct {
+	Node string `json:"node"`
+}
+
+type sessionJSON struct {
+	Session string    `json:"session"`
+	Node    string    `json:"node"`
+	Address string    `json:"address"`
+	Since   time.Time `json:"since"`
+	Client  string    `json:"client,omitempty"`
+}
+
+func (s *server) nodes(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	ids, err := s.backend.Nodes(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]nodeJSON, 0, len(ids))
+	for _, id := range ids {
+		nodes = append(nodes, nodeJSON{id})
+	}
+	return map[string]any{"nodes": nodes}, nil
+}
+
+// onlyUser returns the user that the path names, for operations that take nothing else.
+func onlyUser(r *http.Request) (string, error) {
+	user, err := pathUser(r)
+	if err != nil {
+		return "", err
+	}
+	_, err = query(r)
+	return user, err
+}
+
+func (s *server) user(r *http.Request) (any, error) {
+	user, err := onlyUser(r)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := s.backend.Sessions(r.Context(), user)
+	if err != nil {
+		return nil, err
+	}
+	out := struct {
+		User     string        `json:"user"`
+		Online   bool          `json:"online"`
+		Sessions []sessionJSON `json:"sessions"`
+	}{user, len(sessions) > 0, make([]sessionJSON, 0, len(sessions))}
+	for _, x := range sessions {
+		out.Sessions = append(out.Sessions, sessionJSON{x.ID, x.Node, x.Address, x.Since.UTC(), x.Client})
+	}
+	return out, nil
+}
+
+func (s *server) deleteUser(r *http.Request) (any, error) {
+	user, err := onlyUser(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.backend.DeleteUser(r.Context(), user)
+}
+
+func (s *server) kick(r *http.Request) (any, error) {
+	user, err := onlyUser(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.backend.Kick(r.Context(), user)
+}
+
+func (s *server) kickSession(r *http.Request) (any, error) {
+	session, err := short("the session", r.PathValue("session"), maxSession)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return nil, s.backend.KickSession(r.Context(), session)
+}
