@@ -65,8 +65,9 @@ type Bus interface {
 	// Publish stores d under the topic's next offset, then hands it to every attachment that
 	// is subscribed. The bus itself repeats it while the outcome is unknown, for at most 5 s.
 	Publish(ctx context.Context, topic string, d Draft) (Receipt, error)
-	// Signal sends payload to every attachment that is subscribed to the topic now, stored nowhere.
-	Signal(ctx context.Context, topic string, payload []byte) error
+	// Signal sends payload to every attachment that is subscribed to the topic now, stored
+	// nowhere, and tells how many those are.
+	Signal(ctx context.Context, topic string, payload []byte) (receivers int, err error)
 	// Read returns entries after the offset after, at most limit of them and 256 KiB
 	// (but at least one when there is one). When the log no longer holds after+1, the
 	// page begins at First. With limit 0 it has no entries.

@@ -152,7 +152,7 @@ func TestServerKilled(t *testing.T) {
 	if _, err := b.Read(ctx, "lobby", 0, 1); err == nil {
 		t.Error("Read without a server succeeded")
 	}
-	if err := b.Signal(t.Context(), "lobby", []byte(`{}`)); !errors.Is(err, bus.ErrUnavailable) {
+	if _, err := b.Signal(t.Context(), "lobby", []byte(`{}`)); !errors.Is(err, bus.ErrUnavailable) {
 		t.Errorf("Signal without a server: %v", err)
 	}
 	patient := make(chan bus.Receipt)

@@ -329,18 +329,19 @@ func (a *attachment) Publish(ctx context.Context, topic string, d Draft) (Receip
 	return r, nil
 }
 
-func (a *attachment) Signal(ctx context.Context, topic string, payload []byte) error {
+func (a *attachment) Signal(ctx context.Context, topic string, payload []byte) (receivers int, err error) {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	p, t := a.m.open(topic, time.Now())
 	defer p.mu.Unlock()
 	for b, s := range t.subs {
 		if s.live && !b.cut.Load() {
 			(*b.handler.Load()).Signal(topic, payload)
+			receivers++
 		}
 	}
-	return nil
+	return receivers, nil
 }
 
 func (a *attachment) Read(ctx context.Context, topic string, after uint64, limit int) (Page, error) {

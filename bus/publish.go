@@ -78,15 +78,15 @@ func parseReceipt(answer any, name string) (Receipt, error) {
 }
 
 // Signal is tried once: what is stored nowhere is not worth saying twice.
-func (r *Redis) Signal(ctx context.Context, topic string, payload []byte) error {
+func (r *Redis) Signal(ctx context.Context, topic string, payload []byte) (int, error) {
 	if r.invalid != nil {
-		return r.invalid
+		return 0, r.invalid
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	channel, prefix := r.Live(topic)
-	_, err := spublish(ctx, r.writes, channel, append([]byte(prefix), payload...))
-	return failure(err)
+	receivers, err := spublish(ctx, r.writes, channel, append([]byte(prefix), payload...))
+	return int(receivers), failure(err)
 }
 
 // spublish sends payload over a channel and tells how many received it.

@@ -303,9 +303,10 @@ func TestRefusedClients(t *testing.T) {
 		b := bus.NewRedis(test.client, test.opts)
 		_, err1 := b.Publish(t.Context(), "lobby", bus.Draft{Payload: []byte(`{}`)})
 		_, err2 := b.Read(t.Context(), "lobby", 0, 1)
+		_, err3 := b.Signal(t.Context(), "lobby", nil)
 		for i, err := range []error{
 			b.Run(t.Context(), bustest.NewRecorder()), b.Subscribe(t.Context(), "lobby"), b.Unsubscribe(t.Context(), "lobby"),
-			err1, err2, b.Signal(t.Context(), "lobby", nil), b.Remove(t.Context(), "lobby", 1), b.Clear(t.Context(), "lobby"),
+			err1, err2, err3, b.Remove(t.Context(), "lobby", 1), b.Clear(t.Context(), "lobby"),
 		} {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s: method %d answers %v", name, i, err)

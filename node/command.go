@@ -204,7 +204,7 @@ func (s *session) signal(ctx context.Context, c wire.Command) error {
 	if err := s.mayAct(); err != nil {
 		return err
 	}
-	if err := s.node.bus.Signal(ctx, c.Topic, wire.AppendPayload(nil, s.user, s.id, "", c.Data)); err != nil {
+	if _, err := s.node.bus.Signal(ctx, c.Topic, wire.AppendPayload(nil, s.user, s.id, "", c.Data)); err != nil {
 		return err
 	}
 	s.ok(wire.OK{ID: c.ID, Topic: c.Topic})
@@ -327,7 +327,7 @@ func (s *session) markRead(ctx context.Context, c wire.Command) error {
 			tell = wire.Inbox(s.user)
 		}
 		frame := wire.Read{Topic: c.Topic, From: s.user, Offset: offset}.Append([]byte{readSignal})
-		if err := s.node.bus.Signal(ctx, tell, frame); err != nil {
+		if _, err := s.node.bus.Signal(ctx, tell, frame); err != nil {
 			return err
 		}
 	}

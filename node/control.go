@@ -28,31 +28,34 @@ const (
 // nodeTopic is where one node is reached. No room can have such a name.
 func nodeTopic(id string) string { return "{" + id + "}" }
 
-// Kick ends all sessions of a user, on every node.
-func (n *Node) Kick(ctx context.Context, user string) error {
-	return n.command(ctx, wire.Inbox(user), order{Do: doKick})
+// Kick ends all sessions of a user, and tells on how many nodes there are some.
+func (n *Node) Kick(ctx context.Context, user string) (nodes int, err error) {
+	return n.send(ctx, wire.Inbox(user), order{Do: doKick})
 }
 
-// KickSession ends one session, on whichever node it is.
-func (n *Node) KickSession(ctx context.Context, session string) error {
+// KickSession ends one session, on whichever node it is. False: its node is not there.
+func (n *Node) KickSession(ctx context.Context, session string) (bool, error) {
 	id, _, _ := strings.Cut(session, "-")
-	return n.command(ctx, nodeTopic(id), order{Do: doKick, Session: session})
+	nodes, err := n.send(ctx, nodeTopic(id), order{Do: doKick, Session: session})
+	return nodes > 0, err
 }
 
-// JoinUser lets all sessions that a user has now join a room.
-func (n *Node) JoinUser(ctx context.Context, topic, user string) error {
-	return n.command(ctx, wire.Inbox(user), order{Do: doJoin, Topic: topic})
+// JoinUser lets all sessions that a user has now join a room, and tells on how many
+// nodes there are some.
+func (n *Node) JoinUser(ctx context.Context, topic, user string) (nodes int, err error) {
+	return n.send(ctx, wire.Inbox(user), order{Do: doJoin, Topic: topic})
 }
 
-// RemoveUser lets all sessions of a user leave a room. They may join again.
-func (n *Node) RemoveUser(ctx context.Context, topic, user string) error {
-	return n.command(ctx, wire.Inbox(user), order{Do: doRemove, Topic: topic})
+// RemoveUser lets all sessions of a user leave a room, and tells on how many nodes there
+// are some. They may join again.
+func (n *Node) RemoveUser(ctx context.Context, topic, user string) (nodes int, err error) {
+	return n.send(ctx, wire.Inbox(user), order{Do: doRemove, Topic: topic})
 }
 
-func (n *Node) command(ctx context.Context, topic string, o order) error {
+func (n *Node) send(ctx context.Context, topic string, o order) (nodes int, err error) {
 	b, err := json.Marshal(o)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	return n.bus.Signal(ctx, topic, append([]byte{orderSignal}, b...))
 }

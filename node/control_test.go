@@ -18,7 +18,7 @@ func TestOrders(t *testing.T) {
 	phone := enter(t, c.nodes[2], "alice")
 	asker := c.nodes[0]
 
-	if err := asker.JoinUser(t.Context(), "lobby", "alice"); err != nil {
+	if _, err := asker.JoinUser(t.Context(), "lobby", "alice"); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []*peer{laptop, phone} {
@@ -31,7 +31,7 @@ func TestOrders(t *testing.T) {
 	for _, p := range []*peer{laptop, phone} {
 		wantMessages(t, p, 1, 1)
 	}
-	if err := asker.RemoveUser(t.Context(), "lobby", "alice"); err != nil {
+	if _, err := asker.RemoveUser(t.Context(), "lobby", "alice"); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []*peer{laptop, phone} {
@@ -43,7 +43,7 @@ func TestOrders(t *testing.T) {
 	publish(t, asker, "lobby", 2, 2)
 
 	session := welcomed.(*wire.Welcome).Session
-	if err := asker.KickSession(t.Context(), session); err != nil {
+	if _, err := asker.KickSession(t.Context(), session); err != nil {
 		t.Fatal(err)
 	}
 	if g := want[*wire.Goodbye](laptop); g.Reconnect || g.Code != "kicked" {
@@ -54,7 +54,7 @@ func TestOrders(t *testing.T) {
 	}
 	phone.send(wire.Command{Type: "ping", ID: 4})
 	want[*wire.OK](phone) // the other session lives on
-	if err := asker.Kick(t.Context(), "alice"); err != nil {
+	if _, err := asker.Kick(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
 	}
 	if code := phone.closed(); code != wire.CloseKicked {

@@ -70,7 +70,7 @@ type node struct {
 }
 
 // Signal is the bus's; the Recorder has one too.
-func (n node) Signal(ctx context.Context, topic string, payload []byte) error {
+func (n node) Signal(ctx context.Context, topic string, payload []byte) (int, error) {
 	return n.Bus.Signal(ctx, topic, payload)
 }
 

@@ -90,8 +90,12 @@ func testSignals(t *testing.T, c *cluster) {
 	nodes[2].Closed("lobby")
 	publish(t, nodes[0], "lobby", `{}`)
 	for i := range 3 {
-		if err := nodes[i%2].Signal(t.Context(), "lobby", fmt.Appendf(nil, "signal %d", i)); err != nil {
+		receivers, err := nodes[i%2].Signal(t.Context(), "lobby", fmt.Appendf(nil, "signal %d", i))
+		if err != nil {
 			t.Fatal(err)
+		}
+		if receivers != 2 {
+			t.Errorf("signal %d had %d receivers, want 2", i, receivers)
 		}
 	}
 	for _, n := range nodes[:2] {
