@@ -74,6 +74,7 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *webs
 		node: n, kind: k,
 		shard:  n.shards[number%uint64(len(n.shards))],
 		id:     fmt.Sprintf("%s-%d", n.id, number),
+		since:  time.Now(),
 		bearer: bearer(r),
 	}
 	opts.OriginPatterns = n.origins

@@ -13,16 +13,17 @@ import (
 // An order is what the server API asks of a user's sessions, on whichever nodes they are.
 // It travels as a signal on the user's inbox, or on the topic of one node.
 type order struct {
-	Do      string `json:"do"`
-	Topic   string `json:"topic,omitempty"`
-	Session string `json:"session,omitempty"` // only this one; "" for all that hear the order
-	Reason  string `json:"reason,omitempty"`
+	Do       string `json:"do"`
+	Topic    string `json:"topic,omitempty"`
+	Session  string `json:"session,omitempty"`  // only this one; "" for all that hear the order
+	Question string `json:"question,omitempty"` // report: which question Topic's node has asked
 }
 
 const (
 	doKick   = "kick"
 	doJoin   = "join"
 	doRemove = "remove"
+	doReport = "report"
 )
 
 // nodeTopic is where one node is reached. No room can have such a name.
@@ -99,8 +100,12 @@ func (s *session) obey(o order) {
 // order passes an order on to every shard: the sessions of a user can be on all of them.
 func (in *interest) order(topic string, payload []byte) {
 	var o order
-	if err := json.Unmarshal(payload, &o); err != nil || !slices.Contains([]string{doKick, doJoin, doRemove}, o.Do) {
+	if err := json.Unmarshal(payload, &o); err != nil || !slices.Contains([]string{doKick, doJoin, doRemove, doReport}, o.Do) {
 		slog.Warn("order ignored: it is of another version", "topic", topic)
+		return
+	}
+	if o.Do == doReport {
+		in.node.answer(topic, o)
 		return
 	}
 	for _, sh := range in.node.shards {

@@ -42,6 +42,23 @@ func TestOrders(t *testing.T) {
 	watch.until([]string{"alice", "watch"}, "watch")
 	publish(t, asker, "lobby", 2, 2)
 
+	sessions, err := asker.Sessions(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := make(map[string]int)
+	for _, s := range sessions {
+		on[s.Node]++
+		if s.ID == "" || s.Address == "" || s.Since.IsZero() {
+			t.Errorf("session: %+v", s)
+		}
+	}
+	if len(sessions) != 3 || len(on) != 3 {
+		t.Errorf("alice's sessions: %+v", sessions)
+	}
+	if none, err := asker.Sessions(t.Context(), "nobody"); err != nil || len(none) != 0 {
+		t.Errorf("nobody's sessions: %+v, %v", none, err)
+	}
 	session := welcomed.(*wire.Welcome).Session
 	if _, err := asker.KickSession(t.Context(), session); err != nil {
 		t.Fatal(err)

@@ -226,6 +226,8 @@ func (in *interest) Signal(topic string, payload []byte) {
 		in.pass(topic, newSignalFrame(topic, payload))
 	case orderSignal:
 		in.order(topic, payload[1:])
+	case reportSignal:
+		in.node.questions.heard(payload[1:])
 	}
 }
 
@@ -235,6 +237,7 @@ const (
 	presenceSignal = 'p' // a presence.Change
 	readSignal     = 'r' // a ready-made read frame follows
 	orderSignal    = 'o' // an order of the server API, in JSON
+	reportSignal   = 'a' // a node's answer to an order to report
 )
 
 func (in *interest) pass(topic string, f *frame) {

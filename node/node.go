@@ -71,6 +71,7 @@ type Node struct {
 	admission  *admission         // Fixed at construction.
 	limits     Limits             // Fixed at construction.
 	started    time.Time          // Fixed at construction.
+	questions  questions          // to other nodes
 	users      *userCounts        // Fixed at construction.
 	logReads   chan struct{}      // bounds reads of the log. Fixed at construction.
 	stopped    context.Context    // ends when Run is over. Fixed at construction.
@@ -108,6 +109,7 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		admission:  newAdmission(or(o.Handshakes, 2000)),
 		limits:     o.Limits.withDefaults(),
 		started:    time.Now(),
+		questions:  questions{open: make(map[string]chan report)},
 		users:      &userCounts{counts: make(map[string]int)},
 		logReads:   make(chan struct{}, maxLogReads),
 	}

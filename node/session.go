@@ -35,6 +35,7 @@ type session struct {
 	ws     *websocket.Conn // Fixed at construction.
 	input  *bufio.Reader   // what ws reads from. Fixed at construction.
 	id     string          // Fixed at construction.
+	since  time.Time       // Fixed at construction.
 
 	// Owned by the reader, and constant once the session has joined its first topics.
 	user string
