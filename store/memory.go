@@ -10,9 +10,11 @@ import (
 // Memory is a Store for the nodes of one process. What it knows ends with the process.
 // The zero value is not ready: use NewMemory.
 type Memory struct {
-	mu    sync.Mutex
-	reads map[string]*topicReads // by topic. Guarded by mu.
-	swept time.Time              // when forgotten topics were last taken out of reads. Guarded by mu.
+	mu        sync.Mutex
+	reads     map[string]*topicReads // by topic. Guarded by mu.
+	swept     time.Time              // when forgotten topics were last taken out of reads. Guarded by mu.
+	sanctions sanctions              // Guarded by mu.
+	timers    timers                 // Guarded by mu.
 }
 
 // topicReads are the read offsets of one topic. Guarded by Memory.mu.
@@ -25,7 +27,12 @@ var _ Store = (*Memory)(nil)
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{reads: make(map[string]*topicReads), swept: time.Now()}
+	return &Memory{
+		reads:     make(map[string]*topicReads),
+		swept:     time.Now(),
+		sanctions: sanctions{until: make(map[Sanction]time.Time)},
+		timers:    timers{byID: make(map[string]*memoryTimer), gone: make(map[string]goneTimer), swept: time.Now()},
+	}
 }
 
 // MarkRead implements Store.
@@ -61,6 +68,30 @@ func (m *Memory) ReadOffsets(ctx context.Context, user string, epochs map[string
 		offsets[topic] = m.read(topic, user).in(epoch)
 	}
 	return offsets, nil
+}
+
+// DeleteUser implements Store.
+func (m *Memory) DeleteUser(ctx context.Context, user string) error {
+	if _, err := m.lift(ctx, func(s Sanction) bool { return s.User == user }); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, reads := range m.reads {
+		delete(reads.users, user)
+	}
+	return nil
+}
+
+// DeleteTopic implements Store.
+func (m *Memory) DeleteTopic(ctx context.Context, topic string) error {
+	if _, err := m.lift(ctx, func(s Sanction) bool { return s.Topic == topic }); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.reads, topic)
+	return nil
 }
 
 // read returns user's mark in topic. Needs mu.
