@@ -158,3 +158,10 @@ func TestJudge(t *testing.T) {
 		}
 	}
 }
+
+// serve returns the body of an answer.
+func serve(h http.Handler, r *http.Request) []byte {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Body.Bytes()
+}
