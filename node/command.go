@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -109,6 +110,9 @@ func (s *session) hello(b []byte) error {
 	if e != nil {
 		e.ID = c.ID
 		return s.refuse(code, e)
+	}
+	if s.node.sanctions.hit(store.Ban, wire.Everyone, who.User) {
+		return s.refuse(wire.CloseKicked, &wire.Error{ID: c.ID, Code: wire.Forbidden, Message: "you are banned"})
 	}
 	s.was = c.Was
 	s.admit(who)

@@ -24,6 +24,8 @@ const (
 	doJoin   = "join"
 	doRemove = "remove"
 	doReport = "report"
+
+	doSanctions = "sanctions" // look at the bans and mutes: they have changed
 )
 
 // nodeTopic is where one node is reached. No room can have such a name.
@@ -100,12 +102,16 @@ func (s *session) obey(o order) {
 // order passes an order on to every shard: the sessions of a user can be on all of them.
 func (in *interest) order(topic string, payload []byte) {
 	var o order
-	if err := json.Unmarshal(payload, &o); err != nil || !slices.Contains([]string{doKick, doJoin, doRemove, doReport}, o.Do) {
+	if err := json.Unmarshal(payload, &o); err != nil || !slices.Contains([]string{doKick, doJoin, doRemove, doReport, doSanctions}, o.Do) {
 		slog.Warn("order ignored: it is of another version", "topic", topic)
 		return
 	}
-	if o.Do == doReport {
+	switch o.Do {
+	case doReport:
 		in.node.answer(topic, o)
+		return
+	case doSanctions:
+		in.node.sanctions.changed()
 		return
 	}
 	for _, sh := range in.node.shards {

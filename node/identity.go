@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/auth"
+	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -100,6 +101,8 @@ func (s *session) renew(c wire.Command) error {
 // mayJoin checks that the session may read a topic.
 func (s *session) mayJoin(topic string) *wire.Error {
 	switch {
+	case s.node.sanctions.hit(store.Ban, topic, s.user):
+		return refusal(wire.Forbidden, "you are banned here")
 	case topic == wire.Everyone:
 		return nil
 	case wire.IsInbox(topic):
@@ -115,6 +118,8 @@ func (s *session) mayJoin(topic string) *wire.Error {
 // mayWrite checks that the session may publish or signal to a topic, as allowed has it.
 func (s *session) mayWrite(topic string, allowed func(topic string) bool) error {
 	switch {
+	case s.node.sanctions.hit(store.Mute, topic, s.user), s.node.sanctions.hit(store.Ban, topic, s.user):
+		return refusal(wire.Forbidden, "you are muted here")
 	case topic == wire.Everyone:
 		if !allowed(topic) {
 			return refusal(wire.Forbidden, "you may not write to everyone")

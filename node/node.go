@@ -72,6 +72,7 @@ type Node struct {
 	limits     Limits             // Fixed at construction.
 	started    time.Time          // Fixed at construction.
 	questions  questions          // to other nodes
+	sanctions  *sanctions         // Fixed at construction.
 	users      *userCounts        // Fixed at construction.
 	logReads   chan struct{}      // bounds reads of the log. Fixed at construction.
 	stopped    context.Context    // ends when Run is over. Fixed at construction.
@@ -120,6 +121,7 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 	n.stopped, n.stop = context.WithCancel(context.Background())
 	n.interest = newInterest(n)
 	n.rosters = newRosters(n)
+	n.sanctions = newSanctions(n)
 	const maxShards = 64 // bits of heard.shards
 	count := min(runtime.GOMAXPROCS(0), maxShards)
 	n.ringBudget = or(o.RingBudget, 64<<20) / count
@@ -160,6 +162,8 @@ func (n *Node) Run(ctx context.Context) error {
 	background.Go(func() { failed <- n.presence.Run(inner) })
 	background.Go(func() { n.interest.run(inner) })
 	background.Go(func() { n.rosters.run(inner) })
+	background.Go(func() { n.sanctions.run(inner) })
+	background.Go(func() { n.runTimers(inner) })
 	n.interest.hearOrders(nodeTopic(n.id))
 	for _, sh := range n.shards {
 		background.Go(func() { sh.run(inner) })
@@ -305,6 +309,12 @@ func (u *userCounts) add(user string, most int) bool {
 	}
 	u.counts[user]++
 	return true
+}
+
+func (u *userCounts) has(user string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.counts[user] > 0
 }
 
 func (u *userCounts) remove(user string) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -74,6 +75,9 @@ func (s *session) readPlain(user, topic string) error {
 	who, code, e := s.node.identify(s.bearer, user)
 	if e != nil {
 		return s.refuse(code, e)
+	}
+	if s.node.sanctions.hit(store.Ban, wire.Everyone, who.User) {
+		return s.refuse(wire.CloseKicked, refusal(wire.Forbidden, "you are banned"))
 	}
 	s.admit(who)
 	if err := s.welcome(wire.Command{}); err != nil {
