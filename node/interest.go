@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,6 +106,22 @@ func (in *interest) count() int {
 		}
 	}
 	return n
+}
+
+// Topics returns the topics that this node's sessions are in, in byte order, at most limit of
+// those after the name after.
+func (n *Node) Topics(after string, limit int) []string {
+	in := n.interest
+	in.mu.Lock()
+	var names []string
+	for topic, h := range in.topics {
+		if h.shards != 0 && topic > after {
+			names = append(names, topic)
+		}
+	}
+	in.mu.Unlock()
+	slices.Sort(names)
+	return names[:min(limit, len(names))]
 }
 
 // run tells the bus, in batches, which topics to deliver, until ctx is done. It is the

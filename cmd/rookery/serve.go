@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/rookery-chat/rookery/api"
 	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/node"
@@ -27,9 +28,13 @@ import (
 
 type serveCmd struct {
 	Listen string   `default:"127.0.0.1:8000" env:"ROOKERY_LISTEN" help:"Address of the chat page, /rookery.js, /ws and /plain."`
-	Admin  string   `default:"127.0.0.1:9000" env:"ROOKERY_ADMIN" help:"Address of /healthz, /readyz, /metrics and /debug/pprof/."`
+	Admin  string   `default:"127.0.0.1:9000" env:"ROOKERY_ADMIN" help:"Address of /healthz, /readyz, /metrics, /debug/pprof/ and the server API, /v1/."`
 	Redis  []string `env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, rediss:// with TLS; several URLs are a Redis Cluster. Without it the node runs alone, in memory."`
 	Prefix string   `default:"rookery:" env:"ROOKERY_PREFIX" help:"Prefix of every Redis key."`
+
+	APIKey     []string `name:"api-key" env:"ROOKERY_API_KEY" placeholder:"KEY" help:"Key that callers of the server API at /v1/ of --admin present; two while one is changed for another. Without any, only this machine is served."`
+	Push       string   `env:"ROOKERY_PUSH" placeholder:"ADDRESS" help:"Address of the push port: one JSON object a line, answered by ok or fail. Off without it."`
+	PushSecret string   `env:"ROOKERY_PUSH_SECRET" placeholder:"SECRET" help:"What each line on the push port must have as its secret."`
 
 	AuthSecret   string   `env:"ROOKERY_AUTH_SECRET" placeholder:"SECRET" help:"Secret of at least 32 bytes that signs users' tokens (HS256)."`
 	AuthKey      string   `env:"ROOKERY_AUTH_KEY" type:"existingfile" placeholder:"FILE" help:"Public key in PEM that verifies users' tokens (RS256…, ES256…, EdDSA)."`
@@ -73,7 +78,7 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	id := node.NewID()
-	b, p, st, closeBackend, err := c.backend(id)
+	b, p, st, closeBackend, err := c.connect(id)
 	if err != nil {
 		return err
 	}
@@ -105,13 +110,22 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("--admin: %w", err)
 	}
 	defer admin.Close()
+	var push net.Listener
+	if c.Push != "" {
+		if push, err = listen(ctx, c.Push); err != nil {
+			return fmt.Errorf("--push: %w", err)
+		}
+		defer push.Close()
+		slog.Info("push port", "addr", push.Addr().String())
+	}
 	slog.Info("listening", "addr", public.Addr().String(), "admin", admin.Addr().String(), "node", id, "version", version)
 
 	mux := http.NewServeMux()
 	mux.Handle("/ws", n.Handler())
 	mux.Handle("/plain", n.Handler())
 	mux.Handle("/", web.Handler())
-	servers := []*http.Server{newServer(mux), newServer(adminHandler(n, registry))}
+	cluster := backend{n, b, p, st}
+	servers := []*http.Server{newServer(mux), newServer(adminHandler(n, registry, api.NewHTTP(cluster, &api.Options{Keys: c.APIKey})))}
 	servers[1].WriteTimeout = 0 // profiles take their time
 
 	// The servers outlive ctx: a draining node is still asked for its readiness.
@@ -120,6 +134,14 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	for i, l := range []net.Listener{public, admin} {
 		wg.Go(func() {
 			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(err)
+			}
+		})
+	}
+	if push != nil {
+		line := api.NewLine(cluster, &api.LineOptions{Secret: c.PushSecret})
+		wg.Go(func() {
+			if err := line.Serve(running, push); err != nil {
 				cancel(err)
 			}
 		})
@@ -151,7 +173,11 @@ func newServer(h http.Handler) *http.Server {
 
 // check refuses settings that would open the node to the world by mistake.
 func (c *serveCmd) check() error {
-	for _, l := range []struct{ flag, addr string }{{"--listen", c.Listen}, {"--admin", c.Admin}} {
+	listeners := []struct{ flag, addr string }{{"--listen", c.Listen}, {"--admin", c.Admin}}
+	if c.Push != "" {
+		listeners = append(listeners, struct{ flag, addr string }{"--push", c.Push})
+	}
+	for _, l := range listeners {
 		host, _, err := net.SplitHostPort(l.addr)
 		if err != nil {
 			return fmt.Errorf("%s %q: want host:port, such as 127.0.0.1:8000: %w", l.flag, l.addr, err)
@@ -159,10 +185,12 @@ func (c *serveCmd) check() error {
 		if loopback(host) {
 			continue
 		}
-		if l.flag == "--admin" {
-			return fmt.Errorf("--admin %s is reachable by others: without API keys it must be a loopback address", l.addr)
-		}
-		if !c.Anonymous && !c.authenticated() {
+		switch {
+		case l.flag == "--admin" && len(c.APIKey) == 0:
+			return fmt.Errorf("--admin %s is reachable by others: say who may use it with --api-key, or make it a loopback address", l.addr)
+		case l.flag == "--push" && c.PushSecret == "":
+			return fmt.Errorf("--push %s is reachable by others: say who may use it with --push-secret, or make it a loopback address", l.addr)
+		case l.flag == "--listen" && !c.Anonymous && !c.authenticated():
 			return fmt.Errorf("%s %s is reachable by others: say who may come in with --auth-secret, --auth-key or --auth-jwks, or add --anonymous to let anyone in under any name", l.flag, l.addr)
 		}
 	}
@@ -234,8 +262,11 @@ func (c *serveCmd) setLogger() {
 	slog.SetDefault(slog.New(h))
 }
 
-// backend makes the node's ways to the cluster: in Redis, or alone in memory.
-func (c *serveCmd) backend(id string) (bus.Bus, presence.Presence, store.Store, func(), error) {
+// connPrefix begins the names of a node's connections to Redis; its id follows.
+const connPrefix = "rookery-"
+
+// connect makes the node's ways to the cluster: in Redis, or alone in memory.
+func (c *serveCmd) connect(id string) (bus.Bus, presence.Presence, store.Store, func(), error) {
 	busOpts := &bus.Options{Prefix: c.Prefix, LogLength: c.LogLength, LogAge: c.LogAge}
 	if len(c.Redis) == 0 {
 		slog.Info("running alone in memory: messages and logs end with this process; give --redis to make a cluster")
@@ -247,7 +278,7 @@ func (c *serveCmd) backend(id string) (bus.Bus, presence.Presence, store.Store, 
 	if err != nil {
 		return nil, nil, nil, nil, fmt.Errorf("--redis: %w", err)
 	}
-	opts.ClientName = "rookery-" + id
+	opts.ClientName = connPrefix + id
 	redis.SetLogger(redisLogger{})
 	client := redis.NewUniversalClient(opts)
 	b := bus.NewRedis(client, busOpts)
