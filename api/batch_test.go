@@ -1,9 +1,11 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rookery-chat/rookery/api"
@@ -86,6 +88,17 @@ func TestBatchRefusals(t *testing.T) {
 	}
 }
 
+// counting counts what it is asked to publish.
+type counting struct {
+	*hall
+	publishes atomic.Int32
+}
+
+func (c *counting) Publish(ctx context.Context, topic string, m api.Message) (api.Receipt, error) {
+	c.publishes.Add(1)
+	return c.hall.Publish(ctx, topic, m)
+}
+
 // Once the cluster does not answer, the rest of a batch is not tried.
 func TestBatchUnavailable(t *testing.T) {
 	t.Parallel()
@@ -95,7 +108,8 @@ func TestBatchUnavailable(t *testing.T) {
 	for i := range 10 {
 		items = append(items, fmt.Sprintf(`{"topic":"lobby","data":%d,"key":"k%d"}`, i, i))
 	}
-	c := newCaller(t, h)
+	asked := &counting{hall: h}
+	c := newCaller(t, asked)
 	for i, r := range batchResults(t, c, items) {
 		if stored := r.Receipt != nil; stored != (i < 2) {
 			t.Errorf("message %d: %+v", i, r)
@@ -103,6 +117,9 @@ func TestBatchUnavailable(t *testing.T) {
 		if i >= 2 && (r.Problem == nil || r.Problem.Status != 503 || r.Problem.Code != wire.Unavailable || !r.Problem.Retry) {
 			t.Errorf("message %d: %+v, want unavailable", i, r)
 		}
+	}
+	if n := asked.publishes.Load(); n != 3 {
+		t.Errorf("the cluster was asked %d times, want 3: two that it took, and the one that found out", n)
 	}
 	// To repeat it under the same keys completes it.
 	h.fail(nil, 0)
