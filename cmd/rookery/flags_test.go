@@ -49,6 +49,8 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--listen", "nonsense"}, "--listen"},
 		{[]string{"--anonymous", "--admin", "0.0.0.0:0"}, "--admin"},
 		{[]string{"--push", "0.0.0.0:0"}, "--push-secret"},
+		{[]string{"--api-key", "short"}, "--api-key"},
+		{[]string{"--api-key", "", "--admin", "0.0.0.0:0"}, "--api-key"},
 		{[]string{"--limit-publishes", "0"}, "--limit-publishes"},
 		{[]string{"--tls-cert", "flags_test.go"}, "--tls-key"},
 		{[]string{"--redis", "foo://x"}, "--redis"},

@@ -202,6 +202,11 @@ func (c *serveCmd) check() error {
 			return fmt.Errorf("%s %d: want at least 1", flag, limit)
 		}
 	}
+	for _, key := range c.APIKey {
+		if len(key) < minAPIKey {
+			return fmt.Errorf("--api-key: a key of %d bytes is easily guessed: want at least %d", len(key), minAPIKey)
+		}
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("--tls-cert and --tls-key go together")
 	}
@@ -213,6 +218,9 @@ func (c *serveCmd) check() error {
 	}
 	return nil
 }
+
+// minAPIKey is the least length of an API key, in bytes.
+const minAPIKey = 16
 
 func (c *serveCmd) authenticated() bool {
 	return c.AuthSecret != "" || c.AuthKey != "" || c.AuthJwks != ""
