@@ -30,13 +30,9 @@ func Open() Permissions {
 	return Grant([]string{"*"}, every, every)
 }
 
-// Or returns p, or rule where p grants nothing in particular.
-func (p Permissions) Or(rule Permissions) Permissions {
-	if p.granted {
-		return p
-	}
-	return rule
-}
+// Granted reports whether p grants something in particular, if only nothing: otherwise the
+// server's rule holds.
+func (p Permissions) Granted() bool { return p.granted }
 
 // MayJoin reports whether a room may be joined.
 func (p Permissions) MayJoin(topic string) bool { return matchAny(p.join, topic) }

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	readBuffer     = 256  // what is larger is read past it
+	readBuffer     = 128  // what is larger is read past it
 	writeBuffer    = 132  // holds a whole control frame: less would split a pong
 	handshakesOpen = 1000 // under way at once
 )
@@ -74,7 +74,7 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *webs
 		node: n, kind: k,
 		shard:  n.shards[number%uint64(len(n.shards))],
 		id:     fmt.Sprintf("%s-%d", n.id, number),
-		since:  time.Now(),
+		since:  time.Now().UnixMilli(),
 		bearer: bearer(r),
 	}
 	opts.OriginPatterns = n.origins

@@ -170,7 +170,7 @@ func (s *session) welcome(c wire.Command) error {
 }
 
 func (s *session) publish(ctx context.Context, c wire.Command) error {
-	if err := s.mayWrite(c.Topic, s.may.MayPublish); err != nil {
+	if err := s.mayWrite(c.Topic, s.grants().MayPublish); err != nil {
 		return err
 	}
 	if err := s.mayAct(); err != nil {
@@ -202,7 +202,7 @@ func (s *session) publish(ctx context.Context, c wire.Command) error {
 }
 
 func (s *session) signal(ctx context.Context, c wire.Command) error {
-	if err := s.mayWrite(c.Topic, s.may.MaySignal); err != nil {
+	if err := s.mayWrite(c.Topic, s.grants().MaySignal); err != nil {
 		return err
 	}
 	if err := s.mayAct(); err != nil {

@@ -66,7 +66,7 @@ func (n *Node) send(ctx context.Context, topic string, o order) (nodes int, err 
 // obey carries out an order for the sessions of this shard. The topic is where it was heard.
 func (sh *shard) obey(topic string, o order) {
 	for _, s := range sh.sessions {
-		if s.gone || s.last || o.Session != "" && o.Session != s.id || wire.IsInbox(topic) && topic != wire.Inbox(s.name) {
+		if s.gone || s.last || o.Session != "" && o.Session != s.id || wire.IsInbox(topic) && (!s.entered || topic != wire.Inbox(s.user)) {
 			continue
 		}
 		if o.Do == doKick {

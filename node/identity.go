@@ -42,7 +42,7 @@ func (n *Node) identify(token, name string) (auth.Identity, wire.CloseCode, *wir
 		if err != nil {
 			return refuse(wire.CloseUnauthorized, err.Error())
 		}
-		return auth.Identity{User: name, Permissions: n.rule}, 0, nil
+		return auth.Identity{User: name}, 0, nil
 	}
 	who, err := n.auth.Verify(token)
 	if err != nil {
@@ -60,17 +60,28 @@ func (n *Node) identify(token, name string) (auth.Identity, wire.CloseCode, *wir
 	case name != "" && name != user:
 		return refuse(wire.CloseUnauthorized, `"user" is another than the token's: leave it out`)
 	}
-	who.User, who.Permissions = user, who.Or(n.rule)
+	who.User = user
 	return who, 0, nil
 }
 
 // admit makes the connection a session of who.
 func (s *session) admit(who auth.Identity) {
-	s.user, s.may, s.bearer = who.User, who.Permissions, ""
+	s.user, s.may, s.bearer = who.User, nil, ""
+	if who.Granted() {
+		s.may = &who.Permissions
+	}
 	s.shard.mail.post(func() {
-		s.name = who.User
+		s.entered = true
 		s.shard.setExpiry(s, who.Expires)
 	})
+}
+
+// grants returns what the session may do: what its token says, else the node's rule.
+func (s *session) grants() auth.Permissions {
+	if s.may == nil {
+		return s.node.rule
+	}
+	return *s.may
 }
 
 // renew takes a fresh token of the same user: the session goes on until that one ends, with
@@ -109,7 +120,7 @@ func (s *session) mayJoin(topic string) *wire.Error {
 		if wire.InboxUser(topic) != s.user {
 			return refusal(wire.Forbidden, "an inbox can be read by its user only")
 		}
-	case !s.may.MayJoin(topic):
+	case !s.grants().MayJoin(topic):
 		return refusal(wire.Forbidden, "you may not join this room")
 	}
 	return nil
@@ -143,7 +154,10 @@ func (s *session) mayRead(topic string) error {
 
 // setExpiry notes when a session's token ends.
 func (sh *shard) setExpiry(s *session, at time.Time) {
-	s.expires = at
+	s.expires = 0
+	if !at.IsZero() {
+		s.expires = at.UnixMilli()
+	}
 	if !at.IsZero() && (sh.expires.IsZero() || at.Before(sh.expires)) {
 		sh.expires = at
 		sh.expiry.Reset(time.Until(at))
@@ -155,13 +169,13 @@ func (sh *shard) expire(now time.Time) {
 	sh.expires = time.Time{}
 	for _, s := range sh.sessions {
 		switch {
-		case s.expires.IsZero() || s.last:
-		case !s.expires.After(now):
+		case s.expires == 0 || s.last:
+		case s.expires <= now.UnixMilli():
 			e := wire.Error{Code: wire.Unauthorized, Message: "the token has expired: connect with a fresh one"}
 			sh.own(s, s.kind.own(e.Append(nil)))
 			sh.close(s, nil, wire.CloseExpired, "token expired")
-		case sh.expires.IsZero() || s.expires.Before(sh.expires):
-			sh.expires = s.expires
+		case sh.expires.IsZero() || s.expires < sh.expires.UnixMilli():
+			sh.expires = time.UnixMilli(s.expires)
 		}
 	}
 	if !sh.expires.IsZero() {

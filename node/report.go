@@ -78,8 +78,8 @@ func (n *Node) answer(inbox string, o order) {
 		sh.mail.post(func() {
 			var part []SessionInfo
 			for _, s := range sh.sessions {
-				if wire.Inbox(s.name) == inbox && !s.gone {
-					part = append(part, SessionInfo{ID: s.id, Node: n.id, Address: address(s.socket), Since: s.since})
+				if s.entered && wire.Inbox(s.user) == inbox && !s.gone {
+					part = append(part, SessionInfo{ID: s.id, Node: n.id, Address: address(s.socket), Since: time.UnixMilli(s.since)})
 				}
 			}
 			parts <- part

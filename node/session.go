@@ -35,16 +35,16 @@ type session struct {
 	ws     *websocket.Conn // Fixed at construction.
 	input  *bufio.Reader   // what ws reads from. Fixed at construction.
 	id     string          // Fixed at construction.
-	since  time.Time       // Fixed at construction.
+	since  int64           // when it connected, Unix milliseconds. Fixed at construction.
 
 	// Owned by the reader, and constant once the session has joined its first topics.
 	user string
 	was  string // the session that this one continues
 
 	// Owned by the reader.
-	bearer string           // token from the handshake, until hello
-	may    auth.Permissions // what its token grants
-	frames meter            // what it sent, against the limits
+	bearer string            // token from the handshake, until hello
+	may    *auth.Permissions // what its token grants; nil: the node's rule holds
+	frames meter             // what it sent, against the limits
 	bytes  meter
 	acts   meter // publishes and signals
 	joined []*membership
@@ -58,8 +58,8 @@ type session struct {
 	closing atomic.Bool // set by the shard when it closes the session: the reader runs no more commands
 
 	// Owned by the shard's run.
-	name                  string // the user, once the session is one
-	index                 int    // in shard.sessions
+	entered               bool // user is set for good
+	index                 int  // in shard.sessions
 	firstDirty, lastDirty *subscription
 	dirty                 bool // in shard.dirty
 	out                   [][]byte
@@ -67,9 +67,9 @@ type session struct {
 	drained               chan struct{}  // closed when out is empty; nil when nobody waits
 	last                  bool           // out ends with a close frame
 	code                  wire.CloseCode // why the node closes it; 0 while it does not
-	closeBy               time.Time
-	gone                  bool      // nothing more is written
-	expires               time.Time // when the token ends; zero for an anonymous session
+	closeBy               int64          // when the peer's time to answer a close frame is over, Unix milliseconds
+	gone                  bool           // nothing more is written
+	expires               int64          // when the token ends, Unix milliseconds; 0 for an anonymous session
 	pinged                bool
 	acked                 uint64 // bytes that the peer's TCP had confirmed when last looked at
 	ackedAt               int64  // when acked last grew, Unix milliseconds; 0 while nobody looks

@@ -378,7 +378,7 @@ func (sh *shard) close(s *session, g *wire.Goodbye, code wire.CloseCode, reason 
 	sh.own(s, s.kind.close(code, reason))
 	s.last, s.code = true, code
 	s.closing.Store(true)
-	s.closeBy = time.Now().Add(closeLinger)
+	s.closeBy = time.Now().Add(closeLinger).UnixMilli()
 	sh.markSession(s)
 }
 
@@ -405,7 +405,7 @@ func (sh *shard) examine(s *session, now time.Time) {
 	case s.gone:
 		return
 	case s.last:
-		if now.After(s.closeBy) {
+		if now.UnixMilli() > s.closeBy {
 			sh.cut(s)
 		}
 		return
