@@ -21,6 +21,9 @@ var (
 //
 // The marks of a topic are one hash, <prefix>read:{<topic>}: user -> "epoch:offset:previous
 // epoch". A topic cannot hold braces, so in a cluster the hashes spread over all primaries.
+// All sanctions are one sorted set, <prefix>{sanctions}, scored by when they expire, and
+// <prefix>{sanctions}:version; all timers are the keys <prefix>{timers}:… that addtimer.lua
+// lists. Neither has a life, so that they stand as long as Redis keeps its data.
 type Redis struct {
 	client redis.UniversalClient // Fixed at construction.
 	prefix string                // Fixed at construction.
@@ -31,8 +34,9 @@ var _ Store = (*Redis)(nil)
 // NewRedis returns the store that client leads to. Its keys begin with prefix, which may
 // not hold braces. The caller closes client, after the last call.
 //
-// A client that repeats commands may report a move as none, when Redis made it and the
-// first answer was lost; the offset is right all the same.
+// A client that repeats commands may report a move as none (or a sanction, or a timer), when
+// Redis made it and the first answer was lost; what is stored is right all the same. A claim
+// whose answer was lost leases its timers to nobody until the lease is over.
 func NewRedis(client redis.UniversalClient, prefix string) *Redis {
 	return &Redis{client, prefix}
 }

@@ -13,7 +13,7 @@ type Timer struct {
 	Topic string          // where the message goes
 	Data  json.RawMessage // what it says
 	Every time.Duration   // in whole milliseconds; 0: once
-	At    time.Time       // when it fires next; kept to the millisecond
+	At    time.Time       // when it fires next, kept to the millisecond; to add it at the zero time is at 1970
 	// Count is how often it has fired, so that (ID, Count) names one fire. To keep that
 	// true, a timer that replaces another, or takes its ID within afterlife of its end,
 	// counts on from there, with one left out.
@@ -38,6 +38,9 @@ func (t Timer) checked() (Timer, error) {
 		return t, fmt.Errorf("store: timer %q has the count %d: give one below %d", t.ID, t.Count, uint64(mostCount))
 	case !json.Valid(t.Data):
 		return t, fmt.Errorf("store: the data of timer %q is not JSON", t.ID)
+	}
+	if t.At.IsZero() {
+		t.At = time.Unix(0, 0)
 	}
 	t.At = time.UnixMilli(t.At.UnixMilli())
 	return t, nil

@@ -27,6 +27,22 @@ func Run(t *testing.T, open func(t *testing.T) (node func() store.Store)) {
 		{"nodes share", testShared},
 		{"marks at once", testAtOnce},
 		{"marks across an epoch at once", testEpochAtOnce},
+		{"sanctions", testImpose},
+		{"versions of sanctions", testVersions},
+		{"sanctions expire", testExpiry},
+		{"sanctions' names as they are", testSanctionNames},
+		{"sanctions at once", testSanctionsAtOnce},
+		{"delete", testDelete},
+		{"timers as they are", testTimerKept},
+		{"pages of timers", testTimerPages},
+		{"wrong timers", testTimerInvalid},
+		{"claim", testClaim},
+		{"claim what is past", testClaimPast},
+		{"leases lapse", testLapse},
+		{"missed times", testMissed},
+		{"replaced timers", testReplaced},
+		{"claims at once", testClaimAtOnce},
+		{"claimers die", testDeaths},
 		{"ended context", testEnded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -288,4 +304,26 @@ func testEnded(t *testing.T, node func() store.Store) {
 		t.Error("ReadOffsets with an ended context returned no error")
 	}
 	read(t, s, "alice", epochs{"lobby": "k3"}, offsets{"lobby": 0})
+
+	ban, timer := forGood(store.Ban, "lobby", "alice"), tick("a", past(), 0)
+	impose(t, s, ban)
+	add(t, s, timer)
+	for name, call := range map[string]func() error{
+		"Impose":      func() error { return s.Impose(ctx, forGood(store.Mute, "lobby", "alice")) },
+		"Lift":        func() error { _, err := s.Lift(ctx, store.Ban, "lobby", "alice"); return err },
+		"Sanctions":   func() error { _, _, err := s.Sanctions(ctx, ""); return err },
+		"AddTimer":    func() error { return s.AddTimer(ctx, tick("b", past(), 0)) },
+		"DeleteTimer": func() error { _, err := s.DeleteTimer(ctx, "a"); return err },
+		"Timers":      func() error { _, _, err := s.Timers(ctx, "", 1); return err },
+		"Claim":       func() error { _, _, err := s.Claim(ctx, longLease, 1); return err },
+		"Fired":       func() error { return s.Fired(ctx, "a", 0) },
+		"DeleteUser":  func() error { return s.DeleteUser(ctx, "alice") },
+		"DeleteTopic": func() error { return s.DeleteTopic(ctx, "lobby") },
+	} {
+		if err := call(); err == nil {
+			t.Errorf("%s with an ended context returned no error", name)
+		}
+	}
+	standing(t, s, ban)
+	claim(t, s, longLease, 10, "a:0")
 }
