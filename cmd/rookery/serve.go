@@ -47,13 +47,15 @@ type serveCmd struct {
 	TLSKey       string   `name:"tls-key" env:"ROOKERY_TLS_KEY" type:"existingfile" placeholder:"FILE" help:"Its private key in PEM."`
 	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
-	LogLength      int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
-	LogAge         time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
-	LimitFrames    int           `default:"1000" env:"ROOKERY_LIMIT_FRAMES" help:"Frames that one session may send a second; more are read more slowly."`
-	LimitBytes     int           `default:"1048576" env:"ROOKERY_LIMIT_BYTES" help:"Bytes of frames that one session may send a second; more are read more slowly."`
-	LimitPublishes int           `default:"500" env:"ROOKERY_LIMIT_PUBLISHES" help:"Publishes and signals that one session may make a second; more are refused."`
-	LimitTopics    int           `default:"1002" env:"ROOKERY_LIMIT_TOPICS" help:"Topics that one session may be in, its inbox and * included."`
-	LimitSessions  int           `default:"1000" env:"ROOKERY_LIMIT_SESSIONS" help:"Sessions that one user may have on this node."`
+	LogLength int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
+	LogAge    time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
+	Log       []string      `env:"ROOKERY_LOG" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"Other bounds for the topics of a pattern: team:*=5000,72h. The first that names a topic holds; patterns are those of tokens."`
+
+	LimitFrames    int `default:"1000" env:"ROOKERY_LIMIT_FRAMES" help:"Frames that one session may send a second; more are read more slowly."`
+	LimitBytes     int `default:"1048576" env:"ROOKERY_LIMIT_BYTES" help:"Bytes of frames that one session may send a second; more are read more slowly."`
+	LimitPublishes int `default:"500" env:"ROOKERY_LIMIT_PUBLISHES" help:"Publishes and signals that one session may make a second; more are refused."`
+	LimitTopics    int `default:"1002" env:"ROOKERY_LIMIT_TOPICS" help:"Topics that one session may be in, its inbox and * included."`
+	LimitSessions  int `default:"1000" env:"ROOKERY_LIMIT_SESSIONS" help:"Sessions that one user may have on this node."`
 
 	Handshakes int           `default:"2000" env:"ROOKERY_HANDSHAKES" help:"Connections taken a second; others are told to come back."`
 	DrainDelay time.Duration `default:"3s" env:"ROOKERY_DRAIN_DELAY" help:"After a signal, so long the node goes on while load balancers notice that it is not ready."`
@@ -275,7 +277,11 @@ const connPrefix = "rookery-"
 
 // connect makes the node's ways to the cluster: in Redis, or alone in memory.
 func (c *serveCmd) connect(id string) (bus.Bus, presence.Presence, store.Store, func(), error) {
-	busOpts := &bus.Options{Prefix: c.Prefix, LogLength: c.LogLength, LogAge: c.LogAge}
+	rules, err := parseRetentions(c.Log)
+	if err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("--log: %w", err)
+	}
+	busOpts := &bus.Options{Prefix: c.Prefix, LogLength: c.LogLength, LogAge: c.LogAge, LogFor: logFor(rules)}
 	if len(c.Redis) == 0 {
 		slog.Info("running alone in memory: messages and logs end with this process; give --redis to make a cluster")
 		b := bus.NewMemory(busOpts).Attach()
