@@ -58,6 +58,16 @@ type process struct {
 	addr   string // host:port of the sessions
 	admin  string // host:port
 	exited chan struct{}
+
+	mu  sync.Mutex
+	log strings.Builder // what it said. Guarded by mu.
+}
+
+// said returns the log so far.
+func (p *process) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
 }
 
 // serve starts a node on free ports and waits until it is ready.
@@ -79,15 +89,13 @@ func serve(tb testing.TB, redis *redistest.Server, flags ...string) *process {
 		tb.Fatal(err)
 	}
 	listening := make(chan struct{})
-	var lines strings.Builder
-	var mu sync.Mutex
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		heard := false
 		for scan := bufio.NewScanner(stderr); scan.Scan(); {
-			mu.Lock()
-			fmt.Fprintln(&lines, scan.Text())
-			mu.Unlock()
+			p.mu.Lock()
+			fmt.Fprintln(&p.log, scan.Text())
+			p.mu.Unlock()
 			var l struct{ Msg, Addr, Admin, Node string }
 			if json.Unmarshal(scan.Bytes(), &l) == nil && l.Msg == "listening" && !heard {
 				p.addr, p.admin, p.ID, heard = l.Addr, l.Admin, l.Node, true
@@ -104,15 +112,13 @@ func serve(tb testing.TB, redis *redistest.Server, flags ...string) *process {
 		p.cmd.Process.Signal(syscall.SIGCONT)
 		p.kill()
 		if tb.Failed() {
-			mu.Lock()
-			tb.Logf("node %s said:\n%s", p.ID, tail(lines.String(), 4000))
-			mu.Unlock()
+			tb.Logf("node %s said:\n%s", p.ID, tail(p.said(), 4000))
 		}
 	})
 	select {
 	case <-listening:
 	case <-p.exited:
-		tb.Fatalf("node ended at once:\n%s", lines.String())
+		tb.Fatalf("node ended at once:\n%s", p.said())
 	case <-time.After(patience):
 		tb.Fatal("node does not listen")
 	}
