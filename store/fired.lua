@@ -8,11 +8,11 @@ if count ~= ARGV[2] then
   return redis.status_reply('OK')
 end
 if every == '0' then
-  redis.call('SET', KEYS[5], count, 'PX', ARGV[3]) -- first: it alone can fail
   redis.call('HDEL', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('ZREM', KEYS[4], ARGV[1])
+  redis.call('SET', KEYS[5], count, 'PX', ARGV[3])
   return redis.status_reply('OK')
 end
 local time = redis.call('TIME')

@@ -50,7 +50,7 @@ func (r *Redis) Lift(ctx context.Context, kind Kind, topic, user string) (bool, 
 
 // Sanctions implements Store, in one round trip.
 func (r *Redis) Sanctions(ctx context.Context, known string) ([]Sanction, string, error) {
-	answer, err := sanctionsScript.Run(ctx, r.client, r.sanctions(), known, newVersion()).StringSlice()
+	answer, err := sanctionsScript.Run(ctx, r.client, r.sanctions(), known).StringSlice()
 	if err == nil && len(answer)%2 != 1 {
 		err = fmt.Errorf("unexpected answer %q", answer)
 	}

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,6 +138,9 @@ func parseTimer(id, what, state string) (Timer, bool) {
 	var count uint64
 	var at, every int64
 	if n, err := fmt.Sscanf(state, "%d %d %d", &count, &at, &every); n != 3 || err != nil {
+		return Timer{}, false
+	}
+	if count > mostCount || every < 0 || every > math.MaxInt64/int64(time.Millisecond) {
 		return Timer{}, false
 	}
 	length, rest, _ := strings.Cut(what, ":")

@@ -2,13 +2,10 @@
 -- each node may ask each second.
 --
 -- KEYS  1 sanctions: member -> until, ms  2 their version
--- ARGV  1 known version  2 a version that nobody knows
+-- ARGV  1 known version
 -- Returns {version, member, until, …}; {version} alone when it is known.
 
-local version = redis.call('GET', KEYS[2])
-if not version then -- none was imposed yet, or see lift.lua
-  version = redis.call('EXISTS', KEYS[1]) == 1 and ARGV[2] or ''
-end
+local version = redis.call('GET', KEYS[2]) or ''
 if version == ARGV[1] then
   return {version}
 end
