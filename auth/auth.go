@@ -37,6 +37,9 @@ const minSecret = 32
 // minRSA is the least length of an RSA key, in bits: RFC 7518, section 3.3.
 const minRSA = 2048
 
+// fetchTime bounds how long a token that names an unknown key waits for the key set.
+const fetchTime = 5 * time.Second
+
 // leeway is how far the clocks of who mints and who verifies may be apart.
 const leeway = 5 * time.Second
 
@@ -195,7 +198,7 @@ func fromJWKS(ctx context.Context, address string) ([]string, jwt.Keyfunc, error
 }
 
 // fetchSet keeps a key set fresh until ctx is done. Tokens that name unknown keys make it ask
-// again, but once a minute at most, and do not wait for their turn: anybody can send such tokens.
+// again, but once a minute at most: anybody can send such tokens.
 func fetchSet(ctx context.Context, address string) (keyfunc.Keyfunc, error) {
 	remote, err := jwkset.NewStorageFromHTTP(address, jwkset.HTTPClientStorageOptions{
 		Ctx:             ctx,
@@ -210,7 +213,7 @@ func fetchSet(ctx context.Context, address string) (keyfunc.Keyfunc, error) {
 	}
 	storage, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
 		HTTPURLs:          map[string]jwkset.Storage{address: remote},
-		RateLimitWaitMax:  time.Millisecond,
+		RateLimitWaitMax:  fetchTime, // of the fetch too; who would have to wait longer for their turn does not wait at all
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(time.Minute), 1),
 	})
 	if err != nil {
