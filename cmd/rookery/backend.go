@@ -184,8 +184,8 @@ func (b backend) DeleteUser(ctx context.Context, user string) error {
 	if err := b.Kick(ctx, user); err != nil {
 		return err
 	}
-	if err := b.bus.Clear(ctx, wire.Inbox(user)); err != nil {
-		return told(err)
+	if err := b.DeleteTopic(ctx, wire.Inbox(user)); err != nil {
+		return err
 	}
 	return facts(b.store.DeleteUser(ctx, user))
 }
