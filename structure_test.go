@@ -38,6 +38,8 @@ var mayImport = map[string][]string{
 	"store/storetest":       {"store"},
 	"internal/redistest":    {},
 	"faults":                {},
+	"faults/judge":          {},
+	"faults/cmd/judge":      {"faults/judge"},
 }
 
 // maxLines is the length of a file from which on it needs a reason to be one file.

@@ -1,0 +1,236 @@
+package judge_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	. "github.com/rookery-chat/rookery/faults/judge"
+)
+
+// judged writes logs as their writers would, and has them judged.
+func judged(t *rapid.T, logs map[string][]Record) Verdict {
+	dir, err := os.MkdirTemp("", "judge-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for file, records := range logs {
+		role, name, _ := strings.Cut(file, "-")
+		l, err := Create(dir, Role(role), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			l.Add(r)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := Dir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// A world in which everything is as promised has no violations, whatever happens in it.
+func TestInnocent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		w.live()
+		v := judged(t, w.logs)
+		if v.Violated != 0 {
+			t.Fatalf("%v", v)
+		}
+		if v.Acked == 0 || v.Deliveries == 0 {
+			t.Fatalf("nothing was judged: %v", v)
+		}
+	})
+}
+
+// A mutant breaks one promise somewhere in a member's log, and reports whether it could.
+type mutant struct {
+	promise string
+	name    string
+	breaks  func(w *world, log []Record, at int) ([]Record, bool)
+}
+
+var mutants = []mutant{
+	{"I1", "a new epoch hides a loss", func(w *world, log []Record, at int) ([]Record, bool) {
+		// The member's last acknowledged messages of an epoch vanish, and the reset lies.
+		if log[at].Act != Reset && log[at].Act != Resumed || !log[at].Recovered || at == 0 || log[at-1].Act != Message || !w.wasAcked(log[at-1].Key) {
+			return nil, false
+		}
+		return slices.Delete(log, at-1, at), true
+	}},
+	{"I1", "a loss is not told", func(w *world, log []Record, at int) ([]Record, bool) {
+		if log[at].Act != Reset || log[at].Recovered || !w.missed(log[:at], log[at]) {
+			return nil, false
+		}
+		log[at].Recovered = true
+		return log, true
+	}},
+	{"I1", "the newest message never comes", func(w *world, log []Record, at int) ([]Record, bool) {
+		if log[at].Act != Message || slices.ContainsFunc(log[at+1:], func(r Record) bool { return r.Offset > 0 || r.Epoch != "" }) {
+			return nil, false
+		}
+		return slices.Delete(log, at, at+1), true
+	}},
+	{"I2", "a message is left out", func(w *world, log []Record, at int) ([]Record, bool) {
+		if log[at].Act != Message || at+1 == len(log) || log[at+1].Act != Message {
+			return nil, false
+		}
+		return slices.Delete(log, at, at+1), true
+	}},
+	{"I2", "a message comes twice", func(w *world, log []Record, at int) ([]Record, bool) {
+		return slices.Insert(log, at, log[at]), log[at].Act == Message
+	}},
+	{"I2", "two messages change places", func(w *world, log []Record, at int) ([]Record, bool) {
+		if log[at].Act != Message || at+1 == len(log) || log[at+1].Act != Message {
+			return nil, false
+		}
+		log[at], log[at+1] = log[at+1], log[at]
+		return log, true
+	}},
+	{"I2", "a message is stored twice", func(w *world, log []Record, at int) ([]Record, bool) {
+		// The retry of a publish got an offset of its own.
+		if log[at].Act != Message || at+1 == len(log) || log[at+1].Act != Message {
+			return nil, false
+		}
+		log[at+1].Key = log[at].Key
+		return log, true
+	}},
+	{"I3", "a position names two messages", func(w *world, log []Record, at int) ([]Record, bool) {
+		if log[at].Act != Message || !w.wasAcked(log[at].Key) {
+			return nil, false
+		}
+		log[at].Key = "other"
+		return log, true
+	}},
+	{"I4", "a user comes twice", func(w *world, log []Record, at int) ([]Record, bool) {
+		return slices.Insert(log, at, log[at]), log[at].Act == Changed && len(log[at].Came) > 0
+	}},
+	{"I4", "a user goes twice", func(w *world, log []Record, at int) ([]Record, bool) {
+		return slices.Insert(log, at, log[at]), log[at].Act == Changed && len(log[at].Gone) > 0
+	}},
+	{"I4", "a change is lost", func(w *world, log []Record, at int) ([]Record, bool) {
+		r := log[at]
+		if r.Act != Changed || slices.ContainsFunc(log[at+1:], func(r Record) bool { return r.Act == Roster }) {
+			return nil, false
+		}
+		return slices.Delete(log, at, at+1), true
+	}},
+	{"I4", "the count is wrong", func(w *world, log []Record, at int) ([]Record, bool) {
+		log[at].Online++
+		return log, log[at].Act == Changed || log[at].Act == Roster
+	}},
+	{"I4", "somebody is forgotten", func(w *world, log []Record, at int) ([]Record, bool) {
+		truth := w.logs["cluster-all"]
+		for i := range truth {
+			if truth[i].Act == Truth {
+				truth[i].Users = append(slices.Clone(truth[i].Users), "dee")
+			}
+		}
+		return log, true
+	}},
+	{"I5", "memory is kept", func(w *world, log []Record, at int) ([]Record, bool) {
+		return log, w.grow(func(r *Record) { r.Memory += 100 << 20 })
+	}},
+	{"I5", "goroutines are kept", func(w *world, log []Record, at int) ([]Record, bool) {
+		return log, w.grow(func(r *Record) { r.Goroutines += 1000 })
+	}},
+	{"I5", "descriptors are kept", func(w *world, log []Record, at int) ([]Record, bool) {
+		return log, w.grow(func(r *Record) { r.Files += 1000 })
+	}},
+}
+
+func (w *world) wasAcked(key string) bool {
+	for file, log := range w.logs {
+		if strings.HasPrefix(file, "publisher-") && slices.ContainsFunc(log, func(r Record) bool { return r.Key == key }) {
+			return true
+		}
+	}
+	return false
+}
+
+// missed tells whether a member with this log lacks an acknowledged message of the epoch that
+// a reset takes it to.
+func (w *world) missed(log []Record, reset Record) bool {
+	for file, other := range w.logs {
+		if !strings.HasPrefix(file, "publisher-") {
+			continue
+		}
+		for _, r := range other {
+			if r.Epoch == reset.Epoch && r.Offset <= reset.Offset && !slices.ContainsFunc(log, func(m Record) bool { return m.Key == r.Key }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (w *world) grow(change func(*Record)) bool {
+	log := w.logs["cluster-all"]
+	change(&log[len(log)-1])
+	return true
+}
+
+// Each mutant is caught wherever it strikes, and by the promise that it breaks.
+func TestMutants(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.promise+" "+m.name, func(t *testing.T) {
+			struck := 0
+			rapid.Check(t, func(t *rapid.T) {
+				w := newWorld(t)
+				w.live()
+				file := rapid.SampledFrom(w.members).Draw(t, "victim").file
+				log := w.logs[file]
+				for _, at := range rapid.Permutation(indexes(log)).Draw(t, "places") {
+					if broken, ok := m.breaks(w, slices.Clone(log), at); ok {
+						w.logs[file] = broken
+						struck++
+						v := judged(t, w.logs)
+						if !slices.ContainsFunc(v.Violations, func(v Violation) bool { return v.Promise == m.promise }) {
+							t.Fatalf("not caught at record %d of %s: %v", at, file, v)
+						}
+						return
+					}
+				}
+			})
+			if struck == 0 {
+				t.Fatal("the mutant could strike nowhere: it shows nothing")
+			}
+		})
+	}
+}
+
+func indexes(log []Record) []int {
+	all := make([]int, len(log))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// Without logs, or with broken ones, there is no verdict: a check that saw nothing passes nothing.
+func TestNoVerdict(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := Dir(dir); err == nil {
+		t.Error("an empty folder has a verdict")
+	}
+	for _, file := range []string{"publisher-a.jsonl", "member-a.jsonl", "cluster-a.jsonl"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(`{"t":1,"act":"measure","no":"such field"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Dir(dir); err == nil || !strings.Contains(err.Error(), "record 1") {
+		t.Errorf("a broken log has a verdict: %v", err)
+	}
+}

@@ -1,0 +1,169 @@
+package judge
+
+import (
+	"math"
+	"slices"
+)
+
+// A seat is where one member stands in one topic.
+type seat struct {
+	epoch  *epoch
+	offset uint64            // the next message is offset+1
+	seen   map[string]*epoch // message -> where it came
+	lossy  bool              // a reset told of losses: what comes again in another epoch is a repeat, not a fault
+
+	watched bool            // a roster was seen
+	present map[string]bool // who is in the topic, by the roster and what changed since
+}
+
+// member hears one member.
+func (j *judge) member(file, who string) error {
+	seats := map[string]*seat{}
+	return read(file, func(r Record) {
+		s := seats[r.Topic]
+		if s == nil && r.Act != Joined {
+			j.violate("I2", who, r.Topic, "%s before the member joined", r.Act)
+			return
+		}
+		t := j.topic(r.Topic)
+		switch r.Act {
+		case Joined:
+			if s != nil {
+				j.violate("I2", who, r.Topic, "joined twice")
+			}
+			seats[r.Topic] = &seat{epoch: t.epoch(r.Epoch), offset: r.Offset, seen: map[string]*epoch{}}
+		case Resumed, Reset:
+			j.move(who, s, t, r)
+		case Message, Skipped:
+			j.message(who, s, r)
+		case Left:
+			delete(seats, r.Topic)
+		case Roster:
+			j.roster(who, s, r)
+		case Changed:
+			j.changed(who, s, r)
+		case Ended:
+			j.ended(who, s, t, r)
+			delete(seats, r.Topic)
+		default:
+			j.violate("I2", who, r.Topic, "a member's log holds a record %q", r.Act)
+		}
+	})
+}
+
+// move judges a change of position by the server's word.
+func (j *judge) move(who string, s *seat, t *topic, r Record) {
+	from, to := s.epoch, t.epoch(r.Epoch)
+	if from == to && s.offset == r.Offset && r.Recovered {
+		return // goes on where it was
+	}
+	j.verdict.Resets++
+	switch {
+	case !r.Recovered:
+		j.verdict.Losses++
+		s.lossy = true
+	case from == to && r.Offset < s.offset:
+		j.violate("I2", who, r.Topic, "sent back from %d to %d", s.offset, r.Offset)
+	default:
+		if n := t.between(from, s.offset, to, r.Offset); n > 0 {
+			j.violate("I1", who, r.Topic, "%d acknowledged messages are missing, but %s from %s:%d to %s:%d says that none are",
+				n, r.Act, from.name, s.offset, to.name, r.Offset)
+		}
+	}
+	s.epoch, s.offset = to, r.Offset
+}
+
+// between counts the acknowledged messages after one position, up to a later one.
+func (t *topic) between(from *epoch, after uint64, to *epoch, upTo uint64) int {
+	if from == to {
+		return from.ackedIn(after, upTo)
+	}
+	n := from.ackedIn(after, math.MaxUint64-1) + to.ackedIn(0, upTo)
+	if i, k := slices.Index(t.order, from), slices.Index(t.order, to); i >= 0 && k > i {
+		for _, e := range t.order[i+1 : k] {
+			n += len(e.acked)
+		}
+	}
+	return n
+}
+
+func (j *judge) message(who string, s *seat, r Record) {
+	if r.Offset != s.offset+1 {
+		j.violate("I2", who, r.Topic, "offset %d after %d in epoch %s", r.Offset, s.offset, s.epoch.name)
+	}
+	s.offset = max(s.offset, r.Offset)
+	if r.Act == Skipped {
+		return
+	}
+	j.verdict.Deliveries++
+	j.place(who, r.Topic, s.epoch, r.Offset, r.Key)
+	if was := s.seen[r.Key]; was != nil {
+		if s.lossy && was != s.epoch {
+			j.verdict.Repeats++
+		} else {
+			j.violate("I2", who, r.Topic, "message %s came twice", r.Key)
+		}
+	}
+	s.seen[r.Key] = s.epoch
+}
+
+// ended judges a member that had all the time to get everything.
+func (j *judge) ended(who string, s *seat, t *topic, r Record) {
+	if len(t.order) == 0 {
+		return
+	}
+	last := t.order[len(t.order)-1]
+	if head := last.acked[len(last.acked)-1]; s.epoch != last || s.offset < head {
+		j.violate("I1", who, r.Topic, "is at %s:%d after quiet, but %s:%d was acknowledged", s.epoch.name, s.offset, last.name, head)
+	}
+	if t.present == nil || !s.watched {
+		return
+	}
+	for user := range t.present {
+		if !s.present[user] {
+			j.violate("I4", who, r.Topic, "does not see %s, who is there", user)
+		}
+	}
+	for user := range s.present {
+		if !t.present[user] {
+			j.violate("I4", who, r.Topic, "sees %s, who is not there", user)
+		}
+	}
+}
+
+func (j *judge) roster(who string, s *seat, r Record) {
+	s.watched, s.present = true, set(r.Users)
+	if r.Online != len(s.present) {
+		j.violate("I4", who, r.Topic, "a roster of %d users says that %d are online", len(s.present), r.Online)
+	}
+}
+
+func (j *judge) changed(who string, s *seat, r Record) {
+	if !s.watched {
+		j.violate("I4", who, r.Topic, "a change before any roster")
+		return
+	}
+	for _, user := range r.Came {
+		if s.present[user] {
+			j.violate("I4", who, r.Topic, "%s came, but was there", user)
+		}
+		s.present[user] = true
+	}
+	for _, user := range r.Gone {
+		if !s.present[user] {
+			j.violate("I4", who, r.Topic, "%s went, but was not there", user)
+		}
+		delete(s.present, user)
+	}
+	if r.Online != len(s.present) {
+		j.violate("I4", who, r.Topic, "%d are there, but the count says %d", len(s.present), r.Online)
+	}
+}
+
+func set(names []string) map[string]bool {
+	s := make(map[string]bool, len(names))
+	for _, name := range names {
+		s[name] = true
+	}
+	return s
+}
