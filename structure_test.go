@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"presence/presencetest": {"presence"},
 	"store/storetest":       {"store"},
 	"internal/redistest":    {},
+	"internal/browsertest":  {},
 	"faults":                {},
 	"faults/judge":          {},
 	"faults/cmd/judge":      {"faults/judge"},

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,68 +17,67 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/rookery-chat/rookery/internal/browsertest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
-const deadline = 2 * time.Minute // for the whole test; generous, for busy machines
+const deadline = time.Minute // generous, for busy machines
 
 // Two people chat in browsers on two nodes. One node is killed: its page goes on, on the
 // other node, misses nothing and says so. Whatever they call themselves and write, nothing
 // of it runs.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
 	redis := redistest.Start(t)
-	binary := build(t, ctx)
+	binary := build(t)
 	first, second := startNode(t, binary, redis), startNode(t, binary, redis)
 	toFirst, toSecond := startProxy(t, first.addr), startProxy(t, second.addr)
-	browser := startBrowser(t, ctx)
+	browser := browsertest.Start(t)
 	alice := open(t, browser, "http://"+toFirst.addr+"/")
 	bob := open(t, browser, "http://"+toSecond.addr+"/#lobby")
 
 	alice.enter("alice")
-	alice.until(`online() === 1`)
+	alice.Until(`online() === 1`)
 	bob.enter("bob")
-	alice.until(`online() === 2 && people() === "alice (you)|bob"`)
-	bob.until(`online() === 2 && people() === "alice|bob (you)"`)
-	alice.until(`log().includes("bob joined")`)
+	alice.Until(`online() === 2 && people() === "alice (you)|bob"`)
+	bob.Until(`online() === 2 && people() === "alice|bob (you)"`)
+	alice.Until(`log().includes("bob joined")`)
 
 	alice.say("hello bob")
-	bob.until(`shown(".message:not(.mine)").join() === "alice: hello bob"`)
+	bob.Until(`shown(".message:not(.mine)").join() === "alice: hello bob"`)
 	bob.say("hello alice")
-	alice.until(`shown(".message.mine").join() === "alice: hello bob"`)
-	alice.until(`shown(".message:not(.mine)").join() === "bob: hello alice"`)
+	alice.Until(`shown(".message.mine").join() === "alice: hello bob"`)
+	alice.Until(`shown(".message:not(.mine)").join() === "bob: hello alice"`)
 
 	// The node of alice dies. Nobody answers her until bob has written, and she too.
 	toFirst.hold(second.addr)
 	first.kill()
-	alice.until(`banner.dataset.state === "lost"`)
+	alice.Until(`banner.dataset.state === "lost"`)
 	alice.say("typed while away")
-	alice.until(`banner.textContent.includes("1 message will be sent")`)
+	alice.Until(`banner.textContent.includes("1 message will be sent")`)
 	for i := range 3 {
 		bob.say(fmt.Sprintf("meanwhile %d", i))
-		bob.until(fmt.Sprintf(`shown(".mine").at(-1) === "bob: meanwhile %d"`, i))
+		bob.Until(fmt.Sprintf(`shown(".mine").at(-1) === "bob: meanwhile %d"`, i))
 	}
 	toFirst.release()
-	alice.until(`banner.dataset.state === "recovered" && banner.textContent.includes("3 messages came meanwhile, and none is missing")`)
-	bob.until(`shown(".message").at(-1) === "alice: typed while away"`)
+	alice.Until(`banner.dataset.state === "recovered" && banner.textContent.includes("3 messages came meanwhile, and none is missing")`)
+	bob.Until(`shown(".message").at(-1) === "alice: typed while away"`)
 	for _, p := range []*page{alice, bob} {
-		p.until(`shown(".message").join() === ["alice: hello bob", "bob: hello alice", "bob: meanwhile 0",
+		p.Until(`shown(".message").join() === ["alice: hello bob", "bob: hello alice", "bob: meanwhile 0",
 			"bob: meanwhile 1", "bob: meanwhile 2", "alice: typed while away"].join()`)
-		p.until(`offsets() === "1,2,3,4,5,6"`)
+		p.Until(`offsets() === "1,2,3,4,5,6"`)
 	}
-	alice.until(`online() === 2 && people() === "alice (you)|bob"`)
+	alice.Until(`online() === 2 && people() === "alice (you)|bob"`)
 
 	// A page that is loaded again is where it was.
-	bob.run(chromedp.Reload())
+	bob.Run(chromedp.Reload())
 	bob.prepare()
-	bob.until(`offsets() === "1,2,3,4,5,6" && people() === "alice|bob (you)"`)
+	bob.Until(`offsets() === "1,2,3,4,5,6" && people() === "alice|bob (you)"`)
 
 	injections(t, alice, bob)
 
 	for _, p := range []*page{alice, bob} {
-		if complaints := p.complaints(); len(complaints) > 0 {
+		if complaints := p.Complaints(); len(complaints) > 0 {
 			t.Errorf("the browser complains: %s", strings.Join(complaints, "\n"))
 		}
 		p.control()
@@ -107,7 +105,7 @@ func injections(t *testing.T, alice, bob *page) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bob.do(fmt.Sprintf(`(async ({names, texts}) => {
+	bob.Do(fmt.Sprintf(`(async ({names, texts}) => {
 		const { connect } = await import("/rookery.js");
 		for (const user of names) {
 			const client = connect("/ws", { user });
@@ -118,125 +116,56 @@ func injections(t *testing.T, alice, bob *page) {
 	})(%s)`, args))
 	want := 6 + len(names)*len(texts)
 	for _, p := range []*page{alice, bob} {
-		p.until(fmt.Sprintf(`document.querySelectorAll(".message").length === %d`, want))
+		p.Until(fmt.Sprintf(`document.querySelectorAll(".message").length === %d`, want))
 		// It is there, as text and as nothing else.
-		p.until(`shown(".message").at(6) === "<script>window.pwned=1</script>: <script>window.pwned=4</script>"`)
-		p.until(`shown(".message").at(7) === "<script>window.pwned=1</script>: <img src=x onerror=window.pwned=5>"`)
-		p.until(`shown(".message").at(8).endsWith('{"html":"<iframe src=javascript:window.pwned=6>"}')`)
-		p.until(`document.querySelectorAll("main :is(script, img, svg, iframe, b, a, object, style)").length === 0`)
-		p.until(`window.pwned === undefined`)
+		p.Until(`shown(".message").at(6) === "<script>window.pwned=1</script>: <script>window.pwned=4</script>"`)
+		p.Until(`shown(".message").at(7) === "<script>window.pwned=1</script>: <img src=x onerror=window.pwned=5>"`)
+		p.Until(`shown(".message").at(8).endsWith('{"html":"<iframe src=javascript:window.pwned=6>"}')`)
+		p.Until(`document.querySelectorAll("main :is(script, img, svg, iframe, b, a, object, style)").length === 0`)
+		p.Until(`window.pwned === undefined`)
 	}
 
 	// The room's name comes from the address, where anybody may write a link to.
-	alice.do(`location.hash = "<img/src/onerror=window.pwned=10>"`)
-	alice.until(`document.getElementById("title").textContent === "<img/src/onerror=window.pwned=10>"`)
-	alice.until(`online() === 1 && people() === "alice (you)"`)
-	alice.until(`window.pwned === undefined && document.querySelectorAll("main img").length === 0`)
+	alice.Do(`location.hash = "<img/src/onerror=window.pwned=10>"`)
+	alice.Until(`document.getElementById("title").textContent === "<img/src/onerror=window.pwned=10>"`)
+	alice.Until(`online() === 1 && people() === "alice (you)"`)
+	alice.Until(`window.pwned === undefined && document.querySelectorAll("main img").length === 0`)
 }
 
 // A page is one browser window with the chat page.
 type page struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu   sync.Mutex
-	said []string // errors and warnings of the console. Guarded by mu.
+	*browsertest.Page
+	t *testing.T
 }
 
-// startBrowser starts chromium and returns the context for its windows.
-func startBrowser(t *testing.T, ctx context.Context) context.Context {
+func open(t *testing.T, browser *browsertest.Browser, url string) *page {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatalf("this test needs chromium (is the package chromium installed?): %v", err)
-	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.WSURLReadTimeout(time.Minute),
-	)
-	ctx, cancel := chromedp.NewExecAllocator(ctx, opts...)
-	t.Cleanup(cancel)
-	ctx, cancelBrowser := chromedp.NewContext(ctx)
-	t.Cleanup(cancelBrowser)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start chromium: %v", err)
-	}
-	return ctx
-}
-
-// open shows url in a window that shares nothing with the others.
-func open(t *testing.T, browser context.Context, url string) *page {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	p := &page{t: t, ctx: ctx}
-	var listening sync.WaitGroup
-	console := chromedp.Console(ctx)
-	listening.Go(func() {
-		for m, err := range console {
-			if err != nil {
-				return // the window is closed
-			}
-			p.hear(m)
-		}
-	})
-	t.Cleanup(func() { cancel(); listening.Wait() })
-	p.run(chromedp.Navigate(url))
+	p := &page{browser.Open(url), t}
 	p.prepare()
 	return p
-}
-
-// hear keeps what went wrong: exceptions, errors of the page, and what the browser itself
-// says of failed loads and violations of the policy.
-func (p *page) hear(m chromedp.ConsoleMessage) {
-	if m.IsException() || m.Type == "error" || m.Type == "warning" || m.Type == "assert" {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.said = append(p.said, m.String())
-	}
-}
-
-func (p *page) complaints() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.said)
 }
 
 // control shows that complaints would have been heard: it makes one, and the policy another.
 func (p *page) control() {
 	p.t.Helper()
-	p.do(`console.error("control")`)
-	p.do(`document.body.append(Object.assign(document.createElement("img"), { src: "http://127.0.0.1:1/" }))`)
-	for {
-		all := strings.Join(p.complaints(), "\n")
+	p.Do(`console.error("control")`)
+	p.Do(`document.body.append(Object.assign(document.createElement("img"), { src: "http://127.0.0.1:1/" }))`)
+	for give := time.Now().Add(deadline); ; {
+		all := strings.Join(p.Complaints(), "\n")
 		if strings.Contains(all, "control") && strings.Contains(all, "Content Security Policy") {
 			return
 		}
-		if p.ctx.Err() != nil {
+		if time.Now().After(give) {
 			p.t.Fatalf("the browser did not complain where it should: %s", all)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-func (p *page) run(actions ...chromedp.Action[chromedp.Void]) {
-	p.t.Helper()
-	if err := chromedp.Do(p.ctx, actions...); err != nil {
-		p.t.Fatalf("%v", err)
-	}
-}
-
-// do runs a JavaScript expression, and waits for it when it is a promise.
-func (p *page) do(expression string) {
-	p.t.Helper()
-	p.run(chromedp.Evaluate[chromedp.Void]("(async () => { await ("+expression+") })()", chromedp.EvalAwaitPromise))
-}
-
 // prepare gives the page the words in which until asks.
 func (p *page) prepare() {
 	p.t.Helper()
-	p.do(`Object.assign(window, {
+	p.Do(`Object.assign(window, {
 		banner: document.getElementById("banner"),
 		log: () => document.getElementById("log").innerText,
 		online: () => parseInt(document.getElementById("online").textContent),
@@ -250,40 +179,22 @@ func (p *page) prepare() {
 	})`)
 }
 
-// until waits until a JavaScript expression is true. (chromedp.Poll makes a function of its
-// expression in the page, which the policy forbids.)
-func (p *page) until(expression string) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 45*time.Second)
-	defer cancel()
-	for {
-		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
-		if ok {
-			return
-		}
-		if err != nil {
-			text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`banner.outerHTML + "\n" + document.body.innerText`))
-			p.t.Fatalf("waited for %s: %v\nthe page shows:\n%s\nthe console: %q", expression, err, text, p.complaints())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 func (p *page) enter(name string) {
 	p.t.Helper()
-	p.run(chromedp.SendKeys(chromedp.CSS("#name"), name), chromedp.Click(chromedp.CSS("#enter")))
+	p.Type("#name", name)
+	p.Click("#enter")
 }
 
 // say types a text and sends it with the Enter key.
 func (p *page) say(text string) {
 	p.t.Helper()
-	p.run(chromedp.SendKeys(chromedp.CSS("#text"), text+"\r"))
+	p.Type("#text", text+"\r")
 }
 
-func build(t *testing.T, ctx context.Context) string {
+func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "rookery")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return binary

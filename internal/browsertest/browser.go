@@ -1,0 +1,143 @@
+// Package browsertest shows pages in a real, headless Chromium, for tests.
+package browsertest
+
+import (
+	"context"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Generous, for busy machines: they are only reached when something is wrong.
+const (
+	lifetime = 3 * time.Minute  // of a browser
+	patience = 45 * time.Second // for one expression to become true
+)
+
+// A Browser is one Chromium, until the test ends.
+type Browser struct {
+	// Fixed at construction.
+	tb  testing.TB
+	ctx context.Context
+}
+
+// Start starts a browser. It fails the test when chromium is missing.
+func Start(tb testing.TB) *Browser {
+	tb.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		tb.Fatalf("this test needs chromium (is the package chromium installed?): %v", err)
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.UserDataDir(tb.TempDir()),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	ctx, cancel := context.WithTimeout(tb.Context(), lifetime)
+	tb.Cleanup(cancel)
+	ctx, cancelProcess := chromedp.NewExecAllocator(ctx, opts...)
+	tb.Cleanup(cancelProcess)
+	ctx, cancelBrowser := chromedp.NewContext(ctx)
+	tb.Cleanup(cancelBrowser)
+	if err := chromedp.Do(ctx); err != nil {
+		tb.Fatalf("start chromium: %v", err)
+	}
+	return &Browser{tb: tb, ctx: ctx}
+}
+
+// A Page is one window.
+type Page struct {
+	// Fixed at construction.
+	tb  testing.TB
+	ctx context.Context
+
+	mu   sync.Mutex
+	said []string // errors and warnings of the console. Guarded by mu.
+}
+
+// Open shows url in a window that shares nothing with the others.
+func (b *Browser) Open(url string) *Page {
+	b.tb.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
+	p := &Page{tb: b.tb, ctx: ctx}
+	var listening sync.WaitGroup
+	console := chromedp.Console(ctx)
+	listening.Go(func() {
+		for m, err := range console {
+			if err != nil {
+				return // the window is closed
+			}
+			p.hear(m)
+		}
+	})
+	b.tb.Cleanup(func() { cancel(); listening.Wait() })
+	p.Run(chromedp.Navigate(url))
+	return p
+}
+
+// hear keeps what went wrong: exceptions, errors of the page, and what the browser itself
+// says of failed loads and violations of the policy.
+func (p *Page) hear(m chromedp.ConsoleMessage) {
+	if m.IsException() || m.Type == "error" || m.Type == "warning" || m.Type == "assert" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.said = append(p.said, m.String())
+	}
+}
+
+// Complaints returns the console's errors and warnings so far.
+func (p *Page) Complaints() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.said)
+}
+
+// Run does what a user does in the window.
+func (p *Page) Run(actions ...chromedp.Action[chromedp.Void]) {
+	p.tb.Helper()
+	if err := chromedp.Do(p.ctx, actions...); err != nil {
+		p.tb.Fatalf("%v", err)
+	}
+}
+
+// Type types a text into the element that a CSS selector finds; "\r" is the Enter key.
+func (p *Page) Type(selector, text string) {
+	p.tb.Helper()
+	p.Run(chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// Click clicks on the element that a CSS selector finds.
+func (p *Page) Click(selector string) {
+	p.tb.Helper()
+	p.Run(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// Do runs a JavaScript expression, and waits for it when it is a promise.
+func (p *Page) Do(expression string) {
+	p.tb.Helper()
+	p.Run(chromedp.Evaluate[chromedp.Void]("(async () => { await ("+expression+") })()", chromedp.EvalAwaitPromise))
+}
+
+// Until waits until a JavaScript expression is true. (chromedp.Poll makes a function of its
+// expression in the page, which a page's policy may forbid.)
+func (p *Page) Until(expression string) {
+	p.tb.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	for {
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		if ok {
+			return
+		}
+		if err != nil {
+			text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body.innerText`))
+			p.tb.Fatalf("waited for %s: %v\nthe page shows:\n%s\nthe console: %q", expression, err, text, p.Complaints())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
