@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
@@ -111,23 +112,29 @@ func (s *session) hello(b []byte) error {
 		e.ID = c.ID
 		return s.refuse(code, e)
 	}
-	if s.node.sanctions.hit(store.Ban, wire.Everyone, who.User) {
-		return s.refuse(wire.CloseKicked, &wire.Error{ID: c.ID, Code: wire.Forbidden, Message: "you are banned"})
-	}
 	s.was = c.Was
-	s.admit(who)
-	return s.welcome(c)
+	return s.welcome(who, c)
 }
 
-// welcome joins what every session is in and what it resumes, and answers the hello.
-func (s *session) welcome(c wire.Command) error {
+// welcome lets who in, joins what every session is in and what it resumes, and answers the hello.
+func (s *session) welcome(who auth.Identity, c wire.Command) error {
 	s.socket.SetReadDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+	defer cancel()
+	if err := s.node.sanctions.await(ctx); err != nil {
+		return s.refuseUnavailable(c)
+	}
+	s.admit(who)
 	if !s.node.users.add(s.user, s.node.limits.Sessions) {
 		s.user = ""
 		s.node.metrics.limited("sessions")
 		return s.refuse(wire.CloseSessions, &wire.Error{ID: c.ID, Code: wire.RateLimited, Message: "too many sessions of this user: close one first"})
 	}
 	s.node.metrics.sessions.Add(1)
+	// Now that the session is counted and entered, a ban that comes later finds it.
+	if s.node.sanctions.hit(store.Ban, wire.Everyone, s.user) {
+		return s.refuse(wire.CloseKicked, &wire.Error{ID: c.ID, Code: wire.Forbidden, Message: "you are banned"})
+	}
 	requests := []request{{topic: wire.Everyone}, {topic: wire.Inbox(s.user)}}
 	for topic, at := range c.Resume {
 		after := at
@@ -137,8 +144,6 @@ func (s *session) welcome(c wire.Command) error {
 		}
 		requests = append(requests, request{topic: topic, after: &after})
 	}
-	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
-	defer cancel()
 	own := error(nil)
 	err := s.joinAll(ctx, requests, func(results []wire.Joined) []byte {
 		w := wire.Welcome{
@@ -162,11 +167,16 @@ func (s *session) welcome(c wire.Command) error {
 	}
 	if err != nil {
 		// Without its inbox a session would be deaf: let the client come again.
-		e := unavailable()
-		e.ID = c.ID
-		return s.refuse(wire.CloseInternal, e)
+		return s.refuseUnavailable(c)
 	}
 	return nil
+}
+
+// refuseUnavailable ends a session that the cluster could not take in.
+func (s *session) refuseUnavailable(c wire.Command) error {
+	e := unavailable()
+	e.ID = c.ID
+	return s.refuse(wire.CloseInternal, e)
 }
 
 func (s *session) publish(ctx context.Context, c wire.Command) error {

@@ -188,12 +188,15 @@ func (n *Node) Run(ctx context.Context) error {
 // Draining reports whether the node is on its way out.
 func (n *Node) Draining() bool { return n.draining.Load() }
 
-// Ready returns nil when the node can serve: it is not draining, and has lately heard
-// a probe of its own through the bus.
+// Ready returns nil when the node can serve: it is not draining, knows who is banned, and
+// has lately heard a probe of its own through the bus.
 func (n *Node) Ready() error {
 	const silence = 5 * time.Second
 	if n.Draining() {
 		return errors.New("draining")
+	}
+	if !n.sanctions.ready() {
+		return errors.New("the bans were not read yet: nobody is let in before")
 	}
 	if heard := n.bus.Stats().Heard; time.Since(heard) > silence {
 		return errors.New("no probe came back through the bus for 5 s")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -76,11 +75,7 @@ func (s *session) readPlain(user, topic string) error {
 	if e != nil {
 		return s.refuse(code, e)
 	}
-	if s.node.sanctions.hit(store.Ban, wire.Everyone, who.User) {
-		return s.refuse(wire.CloseKicked, refusal(wire.Forbidden, "you are banned"))
-	}
-	s.admit(who)
-	if err := s.welcome(wire.Command{}); err != nil {
+	if err := s.welcome(who, wire.Command{}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)

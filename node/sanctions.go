@@ -15,8 +15,9 @@ const sanctionsEvery = time.Second
 
 // sanctions are the cluster's bans and mutes, as this node knows them.
 type sanctions struct {
-	node *Node         // Fixed at construction.
-	wake chan struct{} // capacity 1: somebody says that they have changed
+	node  *Node         // Fixed at construction.
+	wake  chan struct{} // capacity 1: somebody says that they have changed
+	known chan struct{} // closed by run once they were read
 
 	mu      sync.RWMutex
 	version string                 // Guarded by mu.
@@ -30,7 +31,7 @@ type sentence struct {
 }
 
 func newSanctions(n *Node) *sanctions {
-	return &sanctions{node: n, wake: make(chan struct{}, 1)}
+	return &sanctions{node: n, wake: make(chan struct{}, 1), known: make(chan struct{})}
 }
 
 // hit tells whether a sanction of that kind stands, on the topic or on everyone.
@@ -48,6 +49,26 @@ func (sa *sanctions) hit(kind store.Kind, topic, user string) bool {
 	return false
 }
 
+// await waits until this node knows who is banned: until then it lets nobody in.
+func (sa *sanctions) await(ctx context.Context) error {
+	select {
+	case <-sa.known:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ready tells whether they were read.
+func (sa *sanctions) ready() bool {
+	select {
+	case <-sa.known:
+		return true
+	default:
+		return false
+	}
+}
+
 func (sa *sanctions) changed() {
 	select {
 	case sa.wake <- struct{}{}:
@@ -60,7 +81,10 @@ func (sa *sanctions) run(ctx context.Context) {
 	tick := time.NewTicker(sanctionsEvery)
 	defer tick.Stop()
 	for {
-		if err := sa.load(ctx); err != nil && ctx.Err() == nil {
+		switch err := sa.load(ctx); {
+		case err == nil && !sa.ready():
+			close(sa.known)
+		case err != nil && ctx.Err() == nil:
 			slog.Debug("bans and mutes not read; trying again", "err", err)
 		}
 		select {
