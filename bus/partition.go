@@ -21,6 +21,15 @@ var tags = [partitions]string{
 	"fbe", "afyj", "gpd", "agkk", "alwd", "des", "he", "ewr",
 }
 
+// Partitions are the hash tags, with their braces, of which every live channel has one.
+func Partitions() []string {
+	list := make([]string, partitions)
+	for i, tag := range tags {
+		list[i] = "{" + tag + "}"
+	}
+	return list
+}
+
 // partitionOf returns the partition of a topic: the 64-bit FNV-1a hash of its name,
 // modulo 64. It is part of the layout in Redis, and must never change.
 func partitionOf(topic string) int {

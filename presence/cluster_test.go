@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rookery-chat/rookery/internal/redistest"
+	"github.com/rookery-chat/rookery/presence"
 )
 
 // startCluster starts a Redis Cluster of three primaries without replicas.
@@ -95,7 +97,7 @@ func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	servers := startCluster(t)
 	c := newRedisCluster(t, servers)
-	a, b := c.Attach(), c.Attach()
+	a, b, journal := c.Attach(), c.Attach(), c.Journal()
 	o := c.Observe("room0")
 	var wg sync.WaitGroup
 	room := func(i int) string { return fmt.Sprint("room", i) }
@@ -138,6 +140,14 @@ func TestRedisCluster(t *testing.T) {
 	// The others go on meanwhile.
 	join(t, a, elsewhere, "dave")
 	roster(t, b, elsewhere, "alice", "bob", "carol", "dave")
+	records, err := journal.Pending(t.Context())
+	if !slices.ContainsFunc(records, func(r presence.Record) bool { return r.Topic == elsewhere && slices.Contains(r.Change.Joined, "dave") }) ||
+		slices.ContainsFunc(records, func(r presence.Record) bool { return r.Topic == there }) || err == nil {
+		t.Errorf("the journal, with one primary away, has %d records, err %v", len(records), err)
+	}
+	if err := journal.Told(t.Context(), records); err != nil {
+		t.Errorf("what the others told was not taken out: %v", err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := a.Join(ctx, there, "dave"); err == nil {

@@ -43,6 +43,7 @@
 //	online   of a topic: user -> number of incarnations that have the user
 //	users    of a topic and an incarnation: who they are
 //	fence    of a partition and an incarnation: its last turn, or that it is dead
+//	journal  of a partition: changes that nobody has told outside yet, where that is wanted
 //
 // The first three are in one slot, the others in their topic's partition, and no script
 // touches two slots. In Redis the keys are <prefix>{presence}:presence:… and
@@ -55,6 +56,10 @@
 // users have the user, however often a step is repeated; and joined and left alternate,
 // since each is told by the script that moves the count between 0 and 1, under the next
 // version.
+//
+// Journal. The script that moves a count between 0 and 1 writes that down in the journal
+// too: what is told outside is what happened, once, with no care for answers that are lost
+// and nodes that die.
 //
 // Order. Only its lane changes the users of an incarnation in a topic, one round after
 // the other, and no round has a user twice. Steps carry the round's turn, and the fence

@@ -16,6 +16,9 @@ func (m *Memory) Lose() {
 	m.run++
 	clear(m.nodes)
 	clear(m.rosters)
+	if m.journal != nil {
+		*m.journal = memoryJournal{keep: m.journal.keep, count: m.journal.count}
+	}
 }
 
 // Rosters is how many rosters are kept, empty ones too.

@@ -1,8 +1,8 @@
 -- Takes users of an incarnation out.  ARGV … turn, user …
-local no = refused(ARGV[4])
+local no = refused(ARGV[5])
 if no then return no end
 local gone = {}
-for i = 5, #ARGV do
+for i = 6, #ARGV do
   if redis.call('SREM', mine, ARGV[i]) == 1 then gone[#gone + 1] = ARGV[i] end
 end
 publish(depart(gone))

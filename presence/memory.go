@@ -21,6 +21,7 @@ type Memory struct {
 	nodes   map[member]*memoryLease  // Guarded by mu.
 	rosters map[string]*memoryRoster // Guarded by mu. By topic.
 	swept   time.Time                // Guarded by mu.
+	journal *memoryJournal           // Guarded by mu. Nil where nobody wants one.
 }
 
 // A memoryLease is one member's. Guarded by Memory.mu.
@@ -273,6 +274,9 @@ func (n *memoryNode) publish(topic string, joined, left []string) {
 		r.emptied = time.Now()
 	}
 	c := Change{r.epoch, r.version, len(r.online), joined, left}
+	if m.journal != nil && len(joined)+len(left) > 0 {
+		m.journal.write(topic, c)
+	}
 	n.notify(topic, c.append(nil))
 }
 

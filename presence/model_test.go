@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,6 +67,30 @@ func TestModelFindsMutants(t *testing.T) {
 				return [][]byte{[]byte(strings.ReplaceAll(string(payload), "alice", "erin"))}
 			}
 		}, ""},
+		{"the journal forgets a record", func(c *memory) {
+			n := 0
+			c.records = func(r []presence.Record) []presence.Record {
+				if n += len(r); n > 20 && len(r) > 0 {
+					n = 0
+					return r[1:]
+				}
+				return r
+			}
+		}, "the journal of"},
+		{"the journal has a record twice", func(c *memory) {
+			c.records = func(r []presence.Record) []presence.Record {
+				if len(r) > 1 {
+					return append(r, r[0])
+				}
+				return r
+			}
+		}, "two records have the id"},
+		{"the journal has records in another order", func(c *memory) {
+			c.records = func(r []presence.Record) []presence.Record {
+				slices.Reverse(r)
+				return r
+			}
+		}, "the journal of"},
 	} {
 		t.Run(mutant.name, func(t *testing.T) {
 			for seed := range uint64(200) {

@@ -36,14 +36,17 @@ func withMemory(t *testing.T, test func(*testing.T, presencetest.Cluster)) {
 type memory struct {
 	t         *testing.T
 	m         *presence.Memory
-	turnsOff  bool                          // Fixed before use, as is carry: see Gate.
-	carry     func(payload []byte) [][]byte // what observers hear of a change, if not the change
+	turnsOff  bool                                      // Fixed before use, as is carry: see Gate.
+	carry     func(payload []byte) [][]byte             // what observers hear of a change, if not the change
+	records   func([]presence.Record) []presence.Record // what the journal tells, if not what it has
 	mu        sync.Mutex
 	observers map[string][]*presencetest.Observer // Guarded by mu. By topic.
 }
 
 func newMemory(t *testing.T) *memory {
-	return &memory{t: t, m: presence.NewMemory(), observers: map[string][]*presencetest.Observer{}}
+	c := &memory{t: t, m: presence.NewMemory(), observers: map[string][]*presencetest.Observer{}}
+	c.m.Journal(presencetest.Keep) // from the first change on
+	return c
 }
 
 func (c *memory) notify(topic string, payload []byte) {
@@ -70,6 +73,26 @@ func (c *memory) Observe(topic string) *presencetest.Observer {
 	defer c.mu.Unlock()
 	c.observers[topic] = append(c.observers[topic], o)
 	return o
+}
+
+func (c *memory) Journal() presence.Journal {
+	j := c.m.Journal(presencetest.Keep)
+	if c.records != nil {
+		return badJournal{j, c.records}
+	}
+	return j
+}
+
+// badJournal tells other records than there are.
+type badJournal struct {
+	presence.Journal
+	change func([]presence.Record) []presence.Record
+}
+
+func (j badJournal) Pending(ctx context.Context) ([]presence.Record, error) {
+	records, err := j.Journal.Pending(ctx)
+	j.Journal.Told(ctx, records)
+	return j.change(records), err
 }
 
 func (c *memory) Lose()       { c.m.Lose() }

@@ -23,6 +23,9 @@ type Options struct {
 	// connections, so that nobody is taken to hear who does not. It is also what Nodes
 	// lists. It has no white space.
 	ConnName string
+	// Journal is how many changes each partition of the cluster's [Journal] keeps; without
+	// it there is none. All nodes of a cluster must have the same.
+	Journal int
 	// Timing is for tests, which have no time.
 	Timing *Timing
 }
@@ -49,7 +52,7 @@ func NewRedis(rdb redis.UniversalClient, live func(topic string) (channel, prefi
 		t = *o.Timing
 	}
 	_, cluster := rdb.(*redis.ClusterClient)
-	return newLocal(&redisNode{rdb: rdb, live: live, prefix: o.Prefix, timing: t, cluster: cluster}, o.ConnName, t)
+	return newLocal(&redisNode{rdb: rdb, live: live, prefix: o.Prefix, journal: o.Journal, timing: t, cluster: cluster}, o.ConnName, t)
 }
 
 // redisNode is one node's way to Redis. But for count, all is fixed at construction.
@@ -57,6 +60,7 @@ type redisNode struct {
 	rdb     redis.UniversalClient
 	live    func(topic string) (channel, prefix string)
 	prefix  string
+	journal int
 	timing  Timing
 	cluster bool
 	count   atomic.Uint64
@@ -103,7 +107,7 @@ func parseMember(s string) member {
 // topicKeys are those of a topic and a member, in a partition.
 func (r *redisNode) topicKeys(partition, topic string, m member) []string {
 	p := r.prefix + partition + ":presence:"
-	return []string{p + "roster:" + topic, p + "online:" + topic, p + "users:" + m.inc + ":" + topic, p + "fence:" + m.inc}
+	return []string{p + "roster:" + topic, p + "online:" + topic, p + "users:" + m.inc + ":" + topic, p + "fence:" + m.inc, p + "journal", p + "lost"}
 }
 
 // topicCall begins a call of a script on a topic.
@@ -112,7 +116,7 @@ func (r *redisNode) topicCall(s script, topic string, m member, args ...any) *ca
 	return &call{
 		script: s,
 		keys:   r.topicKeys(tag(channel), topic, m),
-		args:   append([]any{newID(), channel, prefix}, args...),
+		args:   append([]any{newID(), channel, prefix, r.journal}, args...),
 	}
 }
 
@@ -212,7 +216,7 @@ func (r *redisNode) reserved(ctx context.Context, m member, lane string, turn ui
 func (r *redisNode) open(ctx context.Context, m member, turn uint64, partitions []string) error {
 	var calls []*call
 	for _, p := range partitions {
-		calls = append(calls, &call{script: openScript, keys: r.topicKeys(p, "", m), args: []any{"", "", "", turn}})
+		calls = append(calls, &call{script: openScript, keys: r.topicKeys(p, "", m), args: []any{"", "", "", 0, turn}})
 	}
 	r.exec(ctx, calls...)
 	return firstError(calls)

@@ -56,7 +56,7 @@ func newCluster(t *testing.T, connect func() redis.UniversalClient) *cluster {
 func (c *cluster) Attach() presencetest.Node {
 	c.nodes++
 	rdb := c.connect()
-	p := presence.NewRedis(rdb, live, &presence.Options{ConnName: fmt.Sprint("node", c.nodes), Timing: &c.timing})
+	p := presence.NewRedis(rdb, live, &presence.Options{ConnName: fmt.Sprint("node", c.nodes), Timing: &c.timing, Journal: presencetest.Keep})
 	return startNode(c.t, p, false, c.timing.Lease/2, func() { rdb.Close() })
 }
 
@@ -67,6 +67,10 @@ func (c *cluster) Lose() {
 	if err := c.rdb.FlushAll(context.Background()).Err(); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+func (c *cluster) Journal() presence.Journal {
+	return presence.NewJournal(c.rdb, []string{"{p0}", "{p1}", "{p2}", "{p3}"}, nil)
 }
 
 func (c *cluster) Observe(topic string) *presencetest.Observer {

@@ -3,10 +3,10 @@ publish({})
 local position = redis.call('HMGET', roster, 'epoch', 'version')
 local count = redis.call('HLEN', online)
 local cursor, users = '0', {}
-if ARGV[4] == '0' and count <= tonumber(ARGV[5]) then
+if ARGV[5] == '0' and count <= tonumber(ARGV[6]) then
   users = redis.call('HKEYS', online)
 else
-  local page = redis.call('HSCAN', online, ARGV[4], 'COUNT', ARGV[5])
+  local page = redis.call('HSCAN', online, ARGV[5], 'COUNT', ARGV[6])
   cursor = page[1]
   for i = 1, #page[2], 2 do users[#users + 1] = page[2][i] end
 end

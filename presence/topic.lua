@@ -4,8 +4,10 @@
 --         online  hash: user -> number of incarnations that have the user
 --         mine    set: the users that the incarnation has
 --         fence   string: the incarnation's last turn in this partition, or 'dead'
---   ARGV  epoch (in case a new one begins), live channel, prefix of a payload, …
-local roster, online, mine, fence = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+--         journal stream: the partition's changes that nobody has told outside yet, under their roster's key
+--         lost    string: how many of them the journal could not keep
+--   ARGV  epoch (in case a new one begins), live channel, prefix of a payload, how many changes the journal keeps, …
+local roster, online, mine, fence, journal, lost = unpack(KEYS)
 local day = 86400
 
 -- Lets a turn in, or returns why not. The dead stay out, and turns that come too late,
@@ -54,5 +56,15 @@ local function publish(names)
   else
     redis.call('PERSIST', roster)
   end
-  redis.call('SPUBLISH', ARGV[2], ARGV[3] .. 'p ' .. last[1] .. ' ' .. version .. ' ' .. count .. table.concat(names))
+  local change = 'p ' .. last[1] .. ' ' .. version .. ' ' .. count .. table.concat(names)
+  if #names > 0 and ARGV[4] ~= '0' then
+    redis.call('XADD', journal, '*', roster, change)
+    redis.call('EXPIRE', journal, day)
+    local over = redis.call('XTRIM', journal, 'MAXLEN', ARGV[4])
+    if over > 0 then
+      redis.call('INCRBY', lost, over)
+      redis.call('EXPIRE', lost, day)
+    end
+  end
+  redis.call('SPUBLISH', ARGV[2], ARGV[3] .. change)
 end

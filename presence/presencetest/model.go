@@ -23,7 +23,7 @@ type modelled struct {
 // grace, nodes crash, stop for a while, lose answers and are late, and the cluster
 // forgets everything. After that it waits for quiet, and tells what is not as it should
 // be: rosters must be the truth, and so must be what observers made of the changes,
-// which they find fault with by themselves.
+// which they find fault with by themselves. The journal must have what they heard.
 func Model(c Cluster, seed uint64, steps int) error {
 	r := rand.New(rand.NewPCG(seed, 0))
 	t := c.Timing()
@@ -33,6 +33,7 @@ func Model(c Cluster, seed uint64, steps int) error {
 	for _, topic := range topics {
 		observers = append(observers, c.Observe(topic))
 	}
+	ledger := newLedger(c.Journal())
 	nodes := make([]*modelled, 3)
 	for i := range nodes {
 		nodes[i] = &modelled{Node: c.Attach(), sessions: map[declared]int{}}
@@ -43,7 +44,7 @@ func Model(c Cluster, seed uint64, steps int) error {
 				return err
 			}
 		}
-		return nil
+		return ledger.drain()
 	}
 	flaky := map[Node]bool{} // dead ones too
 	calm := func() {
@@ -129,12 +130,22 @@ func Model(c Cluster, seed uint64, steps int) error {
 				wrong = fmt.Errorf("nodes %q (%v), not %d", members, err, len(nodes))
 			}
 			if wrong == nil {
-				return nil
+				break
 			}
 			if time.Now().After(deadline) {
 				return fmt.Errorf("seed %d: %w", seed, wrong)
 			}
 		}
+		for i, topic := range topics {
+			r, err := nodes[0].Roster(context.Background(), topic, "", 1)
+			if err == nil {
+				err = ledger.compare(observers[i], r.Epoch)
+			}
+			if err != nil {
+				return fmt.Errorf("seed %d: %w", seed, err)
+			}
+		}
+		return nil
 	}
 	if err := quiet(nodes); err != nil {
 		return err

@@ -23,9 +23,9 @@ type Observer struct {
 	epoch   string // Owned by Look's caller, as is all that follows.
 	version uint64
 	users   map[string]bool
-	loaded  uint64 // the version that the roster had when it was read; earlier changes are in it
-	changes int
-	joined  map[string]int // how often each user joined
+	loaded  uint64            // the version that the roster had when it was read; earlier changes are in it
+	heard   []presence.Change // those that name somebody
+	joined  map[string]int    // how often each user joined
 	left    map[string]int
 }
 
@@ -61,7 +61,9 @@ func (o *Observer) Look() error {
 }
 
 func (o *Observer) follow(c presence.Change) error {
-	o.changes++
+	if len(c.Joined)+len(c.Left) > 0 {
+		o.heard = append(o.heard, c)
+	}
 	for _, u := range c.Joined {
 		o.joined[u]++
 	}

@@ -20,6 +20,8 @@ type Cluster interface {
 	Attach() Node
 	// Observe makes an observer that hears every change of the topic from now on.
 	Observe(topic string) *Observer
+	// Journal is a node's way to the journal, which keeps Keep changes of each partition.
+	Journal() presence.Journal
 	// Lose makes the cluster forget everything.
 	Lose()
 	// Timing is that of all nodes.
@@ -27,6 +29,9 @@ type Cluster interface {
 	// Exact tells whether time is a bubble's: then it passes only while everybody waits.
 	Exact() bool
 }
+
+// Keep is how many changes of a partition the journal of a Cluster keeps.
+const Keep = 200
 
 // A Node is one node of a Cluster, and what can happen to it.
 type Node interface {
@@ -67,6 +72,10 @@ func Run(t *testing.T, with func(t *testing.T, test func(t *testing.T, c Cluster
 		{"Storm", testStorm},
 		{"Nodes", testNodes},
 		{"RunOnce", testRunOnce},
+		{"Journal", testJournal},
+		{"JournalOfTheDead", testJournalOfTheDead},
+		{"JournalOverflows", testJournalOverflows},
+		{"JournalIsOnesOwn", testJournalIsOnesOwn},
 		{"Model", testModel},
 	} {
 		t.Run(test.name, func(t *testing.T) { with(t, test.run) })
