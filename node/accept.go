@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -21,7 +22,7 @@ const (
 )
 
 // admission bounds how fast connections are taken, so that a storm of them does not
-// slow those who are in. It is told with 503 and Retry-After.
+// slow those who are in. Who is not taken is told when to come back.
 type admission struct {
 	limiter *rate.Limiter
 	open    chan struct{}
@@ -31,8 +32,8 @@ func newAdmission(perSecond int) *admission {
 	return &admission{limiter: rate.NewLimiter(rate.Limit(perSecond), perSecond), open: make(chan struct{}, handshakesOpen)}
 }
 
-// enter returns a function that ends the handshake, or nil after refusing it.
-func (a *admission) enter(w http.ResponseWriter) func() {
+// enter returns a function that ends the handshake, or nil when there are too many.
+func (a *admission) enter() func() {
 	select {
 	case a.open <- struct{}{}:
 		if a.limiter.Allow() {
@@ -41,9 +42,35 @@ func (a *admission) enter(w http.ResponseWriter) func() {
 		<-a.open
 	default:
 	}
-	w.Header().Set("Retry-After", strconv.Itoa(1))
-	http.Error(w, "too many connections at once: come back after the time in Retry-After", http.StatusServiceUnavailable)
 	return nil
+}
+
+// retryAfter is when those may come back who were not taken.
+const retryAfter = time.Second
+
+// take begins a session for a connection from remote, on whichever listener, or tells why not.
+// Its caller gives it a socket and an input, calls done when the handshake is over, and then
+// either runs it, on a goroutine of its own, or calls readers.Done.
+func (n *Node) take(remote string, k kind) (s *session, done func(), e *wire.Error) {
+	refuse := func(message string) (*session, func(), *wire.Error) {
+		n.metrics.refused.Add(1)
+		slog.Debug("connection refused", "remote", remote, "why", message)
+		return nil, nil, &wire.Error{Code: wire.Unavailable, Retry: true, Message: message}
+	}
+	if done = n.admission.enter(); done == nil {
+		return refuse("too many connections at once: come back a little later")
+	}
+	if !n.mayStart() {
+		done()
+		return refuse("draining: connect again, to another node")
+	}
+	number := n.counter.Add(1)
+	return &session{
+		node: n, kind: k,
+		shard: n.shards[number%uint64(len(n.shards))],
+		id:    fmt.Sprintf("%s-%d", n.id, number),
+		since: time.Now().UnixMilli(),
+	}, done, nil
 }
 
 func (n *Node) serveProtocol(w http.ResponseWriter, r *http.Request) {
@@ -57,40 +84,28 @@ func (n *Node) serveProtocol(w http.ResponseWriter, r *http.Request) {
 // returns nil. The caller must run the session, on a goroutine of its own: so the HTTP server's
 // goroutine and buffers of the connection are freed.
 func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *websocket.AcceptOptions) *session {
-	done := n.admission.enter(w)
-	if done == nil {
-		n.metrics.refused.Add(1)
+	s, done, e := n.take(r.RemoteAddr, k)
+	if e != nil {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+		http.Error(w, e.Message, http.StatusServiceUnavailable)
 		return nil
 	}
 	defer done()
-	if !n.mayStart() {
-		n.metrics.refused.Add(1)
-		w.Header().Set("Retry-After", strconv.Itoa(1))
-		http.Error(w, "draining: connect again, to another node", http.StatusServiceUnavailable)
-		return nil
-	}
-	number := n.counter.Add(1)
-	s := &session{
-		node: n, kind: k,
-		shard:  n.shards[number%uint64(len(n.shards))],
-		id:     fmt.Sprintf("%s-%d", n.id, number),
-		since:  time.Now().UnixMilli(),
-		bearer: bearer(r),
-	}
+	s.bearer = bearer(r)
 	opts.OriginPatterns = n.origins
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
-	h := &hijacker{ResponseWriter: w, session: s}
+	h := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(h, r, opts)
 	if err != nil {
 		n.metrics.refused.Add(1)
-		if s.socket != nil {
-			s.socket.abort()
+		if h.socket != nil {
+			h.socket.abort()
 		}
 		n.readers.Done()
 		return nil
 	}
 	ws.SetReadLimit(int64(n.maxFrame))
-	s.ws = ws
+	s.socket, s.input = h.socket, &webSocketInput{ws: ws, buffer: h.buffer, socket: h.socket}
 	n.metrics.connections.Add(1)
 	return s
 }
@@ -109,7 +124,8 @@ func (n *Node) mayStart() bool {
 // A hijacker gives the WebSocket library our socket, with small buffers.
 type hijacker struct {
 	http.ResponseWriter
-	session *session
+	socket *socket
+	buffer *bufio.Reader // of socket
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -120,6 +136,6 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn.SetDeadline(time.Time{})
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
 	k := newSocket(conn, append([]byte(nil), early...))
-	h.session.socket, h.session.input = k, bufio.NewReaderSize(k, readBuffer)
-	return k, bufio.NewReadWriter(h.session.input, bufio.NewWriterSize(k, writeBuffer)), nil
+	h.socket, h.buffer = k, bufio.NewReaderSize(k, readBuffer)
+	return k, bufio.NewReadWriter(h.buffer, bufio.NewWriterSize(k, writeBuffer)), nil
 }

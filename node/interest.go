@@ -238,7 +238,7 @@ func (in *interest) Signal(topic string, payload []byte) {
 		in.node.rosters.change(topic, payload)
 		return
 	case readSignal:
-		in.pass(topic, &frame{topic: topic, text: textFrame(payload[1:])})
+		in.pass(topic, &frame{topic: topic, encoding: encode(payload[1:])})
 	case clientSignal:
 		in.pass(topic, newSignalFrame(topic, payload))
 	case orderSignal:

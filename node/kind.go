@@ -7,43 +7,54 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-// A kind is how a session's peer wants its bytes: rookery.v1 in WebSocket frames, or
-// plain text. Its methods return ready-made bytes, nil for what this kind does not show.
+// A kind is how a session's peer wants its bytes: rookery.v1 in WebSocket frames or lines,
+// or plain text. Its methods return ready-made bytes, nil for what this kind does not show.
 type kind interface {
 	message(f *frame, s *session) []byte
 	signal(f *frame) []byte
 	own(json []byte) []byte // a reply, a reset, a goodbye
 	presence(f *rosterFrame) []byte
-	ping() []byte
-	close(code wire.CloseCode, reason string) []byte
+	ping() []byte // nil: the node asks for no signs of life
+	// close is what the session ends with. The goodbye, if any, is told where it can be.
+	close(g *wire.Goodbye, code wire.CloseCode, reason string) []byte
 }
 
-// websocketControl are the control frames that every WebSocket kind shares.
-type websocketControl struct{}
+// protocolKind speaks rookery.v1 in WebSocket frames.
+type protocolKind struct{}
 
-func (websocketControl) ping() []byte { return wire.AppendPing(nil) }
+func (protocolKind) ping() []byte { return pingFrame }
 
-func (websocketControl) close(code wire.CloseCode, reason string) []byte {
-	return wire.AppendClose(nil, code, reason)
+func (protocolKind) close(g *wire.Goodbye, code wire.CloseCode, reason string) []byte {
+	var b []byte
+	if g != nil {
+		b = textFrame(g.Append(nil))
+	}
+	return wire.AppendClose(b, code, reason)
 }
 
-// protocolKind speaks rookery.v1.
-type protocolKind struct{ websocketControl }
+// pingFrame is the one WebSocket ping that every session is sent.
+var pingFrame = wire.AppendPing(nil)
 
 func (protocolKind) message(f *frame, s *session) []byte {
 	if len(f.except) > 0 && f.excludes(s) {
 		return textFrame(wire.Skip{Topic: f.topic, Offset: f.offset}.Append(nil))
 	}
-	return f.text
+	return f.text()
 }
 
-func (protocolKind) signal(f *frame) []byte         { return f.text }
+func (protocolKind) signal(f *frame) []byte         { return f.text() }
 func (protocolKind) own(json []byte) []byte         { return textFrame(json) }
-func (protocolKind) presence(f *rosterFrame) []byte { return f.text }
+func (protocolKind) presence(f *rosterFrame) []byte { return f.text() }
 
 // plainKind is for any WebSocket peer that knows no protocol: strings come as text,
 // other data as JSON, joins and leaves as lines.
-type plainKind struct{ websocketControl }
+type plainKind struct{}
+
+func (plainKind) ping() []byte { return pingFrame }
+
+func (plainKind) close(_ *wire.Goodbye, code wire.CloseCode, reason string) []byte {
+	return wire.AppendClose(nil, code, reason)
+}
 
 func (plainKind) message(f *frame, s *session) []byte {
 	if f.payload == nil || f.excludes(s) {

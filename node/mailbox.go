@@ -45,7 +45,7 @@ func (m *mailbox) deliver(topic string, f *frame) {
 		return
 	}
 	m.messages++
-	m.bytes += len(f.text)
+	m.bytes += len(f.bytes)
 	m.put(letter{topic: topic, frame: f})
 }
 

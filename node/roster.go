@@ -60,7 +60,7 @@ type roster struct {
 type rosterFrame struct {
 	wire.Presence
 	number uint64 // counts the topic's frames
-	text   []byte
+	encoding
 }
 
 func newRosters(n *Node) *rosters {
@@ -396,7 +396,7 @@ func (rs *rosters) tell(r *roster) {
 	r.told = time.Now()
 	r.frames++
 	f.number = r.frames
-	f.text = textFrame(f.Append(nil))
+	f.encoding = encode(f.Append(nil))
 	for _, sh := range rs.node.shards {
 		sh.mail.post(func() { sh.roster(f) })
 	}
@@ -484,7 +484,7 @@ func (rs *rosters) refresh(sh *shard, sub *subscription) {
 	}
 	f := &rosterFrame{Presence: wire.Presence{Topic: r.topic, Version: r.version, Online: r.online, Reload: true}, number: r.frames}
 	rs.mu.Unlock()
-	f.text = textFrame(f.Append(nil))
+	f.encoding = encode(f.Append(nil))
 	sub.rosterSeen = f.number
 	sh.own(sub.session, sub.session.kind.presence(f))
 }

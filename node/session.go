@@ -1,11 +1,8 @@
 package node
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -28,14 +25,13 @@ const (
 // A session is one connection of one user. Its reader goroutine reads frames and runs
 // their commands one at a time; its shard writes.
 type session struct {
-	node   *Node           // Fixed at construction.
-	shard  *shard          // Fixed at construction.
-	kind   kind            // Fixed at construction.
-	socket *socket         // Fixed at construction.
-	ws     *websocket.Conn // Fixed at construction.
-	input  *bufio.Reader   // what ws reads from. Fixed at construction.
-	id     string          // Fixed at construction.
-	since  int64           // when it connected, Unix milliseconds. Fixed at construction.
+	node   *Node   // Fixed at construction.
+	shard  *shard  // Fixed at construction.
+	kind   kind    // Fixed at construction.
+	socket *socket // Fixed at construction.
+	input  input   // Fixed at construction.
+	id     string  // Fixed at construction.
+	since  int64   // when it connected, Unix milliseconds. Fixed at construction.
 
 	// Owned by the reader, and constant once the session has joined its first topics.
 	user string
@@ -112,7 +108,7 @@ func (s *session) read() error {
 			return err
 		}
 		if s.closing.Load() {
-			s.discard()
+			s.input.discard()
 			return errClosed
 		}
 		if err := s.handleNext(handle); err != nil {
@@ -125,12 +121,7 @@ func (s *session) read() error {
 }
 
 // await waits, on little stack, until there is a frame to read.
-func (s *session) await() error {
-	if s.input.Buffered() > 0 {
-		return nil
-	}
-	return s.tooLate(s.socket.awaitInput())
-}
+func (s *session) await() error { return s.tooLate(s.input.await()) }
 
 // tooLate closes the session when err is that its hello did not come in time.
 func (s *session) tooLate(err error) error {
@@ -161,19 +152,17 @@ func (s *session) handleNext(handle func([]byte) error) error {
 	return handle(b.Bytes())
 }
 
-// next reads one text frame's bytes into b.
+// next reads one frame's bytes into b.
 func (s *session) next(b *bytes.Buffer) error {
-	typ, r, err := s.ws.Reader(context.Background())
-	if err == nil {
-		_, err = b.ReadFrom(r)
-	}
+	err := s.input.next(b)
+	var wrong *breach
 	switch {
+	case errors.As(err, &wrong):
+		return s.refuse(wrong.code, wrong.error)
 	case err != nil:
-		return s.tooLate(err) // of a frame that is too large the library has told the peer
-	case typ != websocket.MessageText:
-		return s.refuse(wire.CloseUnsupported, &wire.Error{Code: wire.BadRequest, Message: "binary frame: send text frames"})
+		return s.tooLate(err)
 	case !utf8.Valid(b.Bytes()):
-		return s.refuse(wire.CloseInvalid, &wire.Error{Code: wire.BadRequest, Message: "invalid UTF-8: send text frames in UTF-8"})
+		return s.refuse(wire.CloseInvalid, refusal(wire.BadRequest, "invalid UTF-8: send text in UTF-8"))
 	}
 	s.node.metrics.framesIn.Add(1)
 	s.node.metrics.bytesIn.Add(uint64(b.Len()))
@@ -186,19 +175,8 @@ func (s *session) refuse(code wire.CloseCode, e *wire.Error) error {
 	s.reply(e.Append(nil))
 	s.shard.mail.post(func() { s.shard.close(s, nil, code, e.Message) })
 	s.socket.SetReadDeadline(time.Now().Add(closeLinger))
-	s.discard()
+	s.input.discard()
 	return errClosed
-}
-
-// discard reads on until the connection ends, so that the peer's close frame is seen.
-func (s *session) discard() {
-	for {
-		_, r, err := s.ws.Reader(context.Background())
-		if err != nil {
-			return
-		}
-		io.Copy(io.Discard, r)
-	}
 }
 
 // reply sends one of the session's own frames.
@@ -266,9 +244,7 @@ func (s *session) end(err error) {
 	for _, m := range joined {
 		s.forget(m, grace)
 	}
-	if s.ws != nil {
-		s.ws.CloseNow()
-	}
+	s.input.close()
 	s.socket.linger()
 	if s.user != "" {
 		s.node.metrics.sessions.Add(-1)

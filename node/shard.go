@@ -372,10 +372,7 @@ func (sh *shard) close(s *session, g *wire.Goodbye, code wire.CloseCode, reason 
 	if s.gone || s.last {
 		return
 	}
-	if g != nil {
-		sh.own(s, s.kind.own(g.Append(nil)))
-	}
-	sh.own(s, s.kind.close(code, reason))
+	sh.own(s, s.kind.close(g, code, reason))
 	s.last, s.code = true, code
 	s.closing.Store(true)
 	s.closeBy = time.Now().Add(closeLinger).UnixMilli()

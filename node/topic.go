@@ -18,8 +18,8 @@ const (
 type frame struct {
 	topic  string
 	offset uint64   // 0 for a signal
-	text   []byte   // WebSocket header and JSON
 	except []string // sessions that get a skip instead
+	encoding
 
 	payload []byte // nil when the message was removed
 	plain   atomic.Pointer[[]byte]
@@ -29,34 +29,20 @@ type frame struct {
 func newFrame(topic string, e bus.Entry) *frame {
 	f := &frame{topic: topic, offset: e.Offset, except: e.Except, payload: e.Payload}
 	if e.Payload == nil {
-		f.text = textFrame(wire.Skip{Topic: topic, Offset: e.Offset}.Append(nil))
+		f.encoding = encode(wire.Skip{Topic: topic, Offset: e.Offset}.Append(nil))
 		return f
 	}
-	const header, fields = 10, 96
-	buf := make([]byte, header, header+fields+len(topic)+len(e.Payload))
-	f.text = prependHeader(wire.AppendMessage(buf, topic, e.Offset, e.Time, e.Payload), header)
+	const fields = 96
+	buf := make([]byte, headerRoom, headerRoom+fields+len(topic)+len(e.Payload))
+	f.encoding = seal(wire.AppendMessage(buf, topic, e.Offset, e.Time, e.Payload))
 	return f
 }
 
 // newSignalFrame encodes an unstored message.
 func newSignalFrame(topic string, payload []byte) *frame {
-	const header, fields = 10, 48
-	buf := make([]byte, header, header+fields+len(topic)+len(payload))
-	return &frame{topic: topic, payload: payload, text: prependHeader(wire.AppendSignal(buf, topic, payload), header)}
-}
-
-// prependHeader puts the WebSocket header of buf[room:] right before it. A header is at most room bytes.
-func prependHeader(buf []byte, room int) []byte {
-	var h [10]byte
-	header := wire.AppendTextHeader(h[:0], len(buf)-room)
-	start := room - len(header)
-	copy(buf[start:], header)
-	return buf[start:]
-}
-
-// textFrame makes a WebSocket text frame of json.
-func textFrame(json []byte) []byte {
-	return append(wire.AppendTextHeader(make([]byte, 0, len(json)+10), len(json)), json...)
+	const fields = 48
+	buf := make([]byte, headerRoom, headerRoom+fields+len(topic)+len(payload))
+	return &frame{topic: topic, payload: payload, encoding: seal(wire.AppendSignal(buf, topic, payload))}
 }
 
 func (f *frame) excludes(s *session) bool {
@@ -134,9 +120,9 @@ func (t *topic) push(f *frame) (added int) {
 	before := t.ringBytes
 	t.head = f.offset
 	t.ring = append(t.ring, f)
-	t.ringBytes += len(f.text)
+	t.ringBytes += len(f.bytes)
 	for len(t.ring) > ringFrames || (t.ringBytes > ringBytes && len(t.ring) > 1) {
-		t.ringBytes -= len(t.ring[0].text)
+		t.ringBytes -= len(t.ring[0].bytes)
 		t.ring[0] = nil
 		t.ring = t.ring[1:]
 	}
@@ -158,9 +144,9 @@ func (t *topic) extend(frames []*frame) (added int) {
 		return 0
 	}
 	start, bytes := end, t.ringBytes
-	for start > 0 && len(t.ring)+end-start < ringFrames && bytes+len(frames[start-1].text) <= ringBytes {
+	for start > 0 && len(t.ring)+end-start < ringFrames && bytes+len(frames[start-1].bytes) <= ringBytes {
 		start--
-		bytes += len(frames[start].text)
+		bytes += len(frames[start].bytes)
 	}
 	added = bytes - t.ringBytes
 	t.ring = append(append(make([]*frame, 0, end-start+len(t.ring)), frames[start:end]...), t.ring...)
@@ -173,7 +159,7 @@ func (c *catchup) setPage(frames []*frame) (added int) {
 	added = -c.pageBytes
 	c.page, c.pageBytes = frames, 0
 	for _, f := range frames {
-		c.pageBytes += len(f.text)
+		c.pageBytes += len(f.bytes)
 	}
 	c.idle = false
 	return added + c.pageBytes
