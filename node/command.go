@@ -10,7 +10,6 @@ import (
 
 	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
-	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -131,10 +130,6 @@ func (s *session) welcome(who auth.Identity, c wire.Command) error {
 		return s.refuse(wire.CloseSessions, &wire.Error{ID: c.ID, Code: wire.RateLimited, Message: "too many sessions of this user: close one first"})
 	}
 	s.node.metrics.sessions.Add(1)
-	// Now that the session is counted and entered, a ban that comes later finds it.
-	if s.node.sanctions.hit(store.Ban, wire.Everyone, s.user) {
-		return s.refuse(wire.CloseKicked, &wire.Error{ID: c.ID, Code: wire.Forbidden, Message: "you are banned"})
-	}
 	requests := []request{{topic: wire.Everyone}, {topic: wire.Inbox(s.user)}}
 	for topic, at := range c.Resume {
 		after := at
@@ -144,7 +139,7 @@ func (s *session) welcome(who auth.Identity, c wire.Command) error {
 		}
 		requests = append(requests, request{topic: topic, after: &after})
 	}
-	own := error(nil)
+	var own *wire.Error // why it cannot be in * or in its inbox
 	err := s.joinAll(ctx, requests, func(results []wire.Joined) []byte {
 		w := wire.Welcome{
 			ID: c.ID, Session: s.id, User: s.user, Node: s.node.id,
@@ -162,10 +157,11 @@ func (s *session) welcome(who auth.Identity, c wire.Command) error {
 		}
 		return w.Append(nil)
 	})
-	if err == nil {
-		err = own
+	if own != nil && own.Code == wire.Forbidden {
+		// Asked now that the session is counted and entered, so that a ban that comes later finds it.
+		return s.refuse(wire.CloseKicked, &wire.Error{ID: c.ID, Code: wire.Forbidden, Message: "you are banned"})
 	}
-	if err != nil {
+	if err != nil || own != nil {
 		// Without its inbox a session would be deaf: let the client come again.
 		return s.refuseUnavailable(c)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
@@ -103,6 +104,7 @@ func TestBanAgainstHello(t *testing.T) {
 		p := dial(t, e, "/ws")
 		imposed := make(chan error, 1)
 		go func() {
+			time.Sleep(time.Duration(i) * 5 * time.Microsecond) // at another moment of the hello each time
 			imposed <- e.Sanction(context.Background(), store.Sanction{Kind: store.Ban, Topic: wire.Everyone, User: user})
 		}()
 		p.send(wire.Command{Type: "hello", ID: 1, User: user})
