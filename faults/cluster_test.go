@@ -73,6 +73,14 @@ func (p *process) said() string {
 // serve starts a node on free ports and waits until it is ready.
 func serve(tb testing.TB, redis *redistest.Server, flags ...string) *process {
 	tb.Helper()
+	p := launch(tb, redis, flags...)
+	p.awaitReady(true)
+	return p
+}
+
+// launch is serve for a node that may not become ready.
+func launch(tb testing.TB, redis *redistest.Server, flags ...string) *process {
+	tb.Helper()
 	args := append([]string{"serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--drain-delay=100ms", "--handshakes=100000"}, flags...)
 	if redis != nil {
 		args = append(args, "--redis="+redis.URL())
@@ -122,7 +130,6 @@ func serve(tb testing.TB, redis *redistest.Server, flags ...string) *process {
 	case <-time.After(patience):
 		tb.Fatal("node does not listen")
 	}
-	p.awaitReady(true)
 	return p
 }
 
