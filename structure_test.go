@@ -32,12 +32,15 @@ var mayImport = map[string][]string{
 	"node":        {"wire", "bus", "presence", "store", "auth"},
 	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "client", "api", "node"},
 
+	"examples/datasync": {"client", "wire"},
+
 	// For tests alone: nothing above may import these.
 	"bus/bustest":           {"bus"},
 	"presence/presencetest": {"presence"},
 	"store/storetest":       {"store"},
 	"internal/redistest":    {},
 	"internal/browsertest":  {},
+	"internal/exampletest":  {},
 	"faults":                {},
 	"faults/judge":          {},
 	"faults/cmd/judge":      {"faults/judge"},
