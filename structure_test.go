@@ -30,7 +30,8 @@ var mayImport = map[string][]string{
 	"client":      {"wire"},
 	"api":         {"wire", "auth"},
 	"node":        {"wire", "bus", "presence", "store", "auth"},
-	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "client", "api", "node"},
+	"bench":       {"wire"},
+	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "client", "api", "node", "bench"},
 
 	"examples/datasync": {"client", "wire"},
 

@@ -19,6 +19,7 @@ type cli struct {
 	Chat    chatCmd    `cmd:"" help:"Chat in the terminal."`
 	Publish publishCmd `cmd:"" help:"Publish one message and print where it was stored."`
 	Token   tokenCmd   `cmd:"" help:"Mint a token for development."`
+	Bench   benchCmd   `cmd:"" help:"Measure nodes under load."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"context"
+	"time"
+)
+
+// saturators publish while a room is saturated: more than one, because a session's publishes run one at a time,
+// and a node limits how many a session may make.
+const saturators = 16
+
+// probe is how long one size of the window is tried.
+const probe = time.Second
+
+// saturate looks for the number of messages under way that gives the greatest rate within the bound of latency, and
+// measures with it. More under way than the servers can take would only make a queue.
+func (l *load) saturate(ctx context.Context, d, bound time.Duration) (window int, err error) {
+	best := 0.0
+	for try := 1; try <= 1<<12; try *= 2 {
+		rate, p99, err := l.push(ctx, try, probe)
+		if err != nil {
+			return try, err
+		}
+		if p99 > bound || rate < best*0.9 {
+			break
+		}
+		if rate > best {
+			best, window = rate, try
+		}
+	}
+	window = max(window, 1)
+	for {
+		_, p99, err := l.push(ctx, window, d)
+		if err != nil || p99 <= bound || window == 1 { // a longer run has worse moments
+			return window, err
+		}
+		window = window * 2 / 3
+	}
+}
+
+// push publishes for d so that no more than window messages are under way.
+func (l *load) push(ctx context.Context, window int, d time.Duration) (perSecond float64, p99 time.Duration, err error) {
+	if err := l.settle(ctx); err != nil {
+		return 0, 0, err
+	}
+	if err := l.begin(); err != nil {
+		return 0, 0, err
+	}
+	members := l.rooms[0].members
+	end := l.begun + d
+	l.afterwards = func() {
+		answered := l.tally.received + l.denials*uint64(members)
+		for now := l.clock(); now < end && l.failed == nil && l.published*uint64(members) < answered+uint64(window*members); {
+			l.publish(now)
+		}
+	}
+	defer func() { l.afterwards = nil }()
+	stop := l.show("publishing", func() float64 { return float64(l.clock()-l.begun) / float64(d) })
+	defer stop()
+	l.afterwards()
+	if err := l.sleep(ctx, d); err != nil {
+		return 0, 0, err
+	}
+	if err := l.settle(ctx); err != nil {
+		return 0, 0, err
+	}
+	perSecond = float64(l.tally.received-l.deliveries) / (l.clock() - l.begun).Seconds()
+	return perSecond, time.Duration(l.latency.ValueAtQuantile(99)) * time.Microsecond, nil
+}
