@@ -6,9 +6,11 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 ARGS     ?= # of make run: for example --redis redis://localhost
 FUZZTIME ?= 30s
+SOAKTIME ?= 20m
+SEED     ?= 0 # of make soak; 0 chooses
 
 .NOTPARALLEL:
-.PHONY: help build run test check deps go-test js-test fuzz bench
+.PHONY: help build run test check deps go-test js-test fuzz soak bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -39,6 +41,9 @@ deps: ## install the programs that the tests run
 
 fuzz: ## run every fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+soak: ## let random faults happen to a cluster for SOAKTIME, and judge what everybody got
+	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -seed $(SEED)
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem -p 1 ./...

@@ -5,16 +5,20 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
-// A door is an address that leads to a node, and can be made to lead to another: what a load
-// balancer is to clients.
+// A door is an address that leads to a server: what a load balancer is to clients, or the
+// network between a node and Redis. It can be made to lead elsewhere, and to be a bad network.
 type door struct {
 	addr string
 
-	mu    sync.Mutex
-	to    string              // Guarded by mu.
-	conns map[net.Conn]string // and the node that each leads to. Guarded by mu.
+	mu      sync.Mutex
+	to      string              // Guarded by mu.
+	conns   map[net.Conn]string // and the server that each leads to. Guarded by mu.
+	held    chan struct{}       // closed by release; nil while bytes pass. Guarded by mu.
+	late    time.Duration       // added to each piece of data. Guarded by mu.
+	refuses bool                // new connections. Guarded by mu.
 }
 
 func newDoor(t testing.TB, to string) *door {
@@ -36,13 +40,14 @@ func newDoor(t testing.TB, to string) *door {
 	})
 	t.Cleanup(func() {
 		l.Close()
+		d.release()
 		d.lead("")
 		wg.Wait()
 	})
 	return d
 }
 
-// lead makes the door lead to another node, and cuts the connections to the one before.
+// lead makes the door lead to another server, and cuts the connections to the one before.
 func (d *door) lead(to string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,10 +59,55 @@ func (d *door) lead(to string) {
 	}
 }
 
+// cut ends all connections, each at once.
+func (d *door) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.conns {
+		c.Close()
+	}
+}
+
+// hold swallows what comes from either side, without a word: as dropped packets do.
+// Release lets it through, late.
+func (d *door) hold() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held == nil {
+		d.held = make(chan struct{})
+	}
+}
+
+func (d *door) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held != nil {
+		close(d.held)
+		d.held = nil
+	}
+}
+
+// slow makes every piece of data wait on its way.
+func (d *door) slow(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late = by
+}
+
+// refuse ends all connections and takes no new ones, until it is told to take them again.
+func (d *door) refuse(on bool) {
+	d.mu.Lock()
+	d.refuses = on
+	d.mu.Unlock()
+	if on {
+		d.cut()
+	}
+}
+
 func (d *door) pass(c net.Conn) {
 	defer c.Close()
 	d.mu.Lock()
-	to := d.to
+	to, refuses := d.to, d.refuses
 	d.conns[c] = to
 	d.mu.Unlock()
 	defer func() {
@@ -65,14 +115,40 @@ func (d *door) pass(c net.Conn) {
 		delete(d.conns, c)
 		d.mu.Unlock()
 	}()
+	if refuses {
+		return
+	}
 	n, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
 	defer n.Close()
 	var wg sync.WaitGroup
-	wg.Go(func() { io.Copy(n, c); n.(*net.TCPConn).CloseWrite() })
-	io.Copy(c, n)
+	wg.Go(func() { d.copy(n, c); n.(*net.TCPConn).CloseWrite() })
+	d.copy(c, n)
 	c.Close()
 	wg.Wait()
+}
+
+// copy is io.Copy through what the door does to the network.
+func (d *door) copy(to io.Writer, from io.Reader) {
+	b := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(b)
+		d.mu.Lock()
+		held, late := d.held, d.late
+		d.mu.Unlock()
+		if held != nil {
+			<-held
+		}
+		time.Sleep(late)
+		if n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
 }

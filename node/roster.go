@@ -112,9 +112,13 @@ func (rs *rosters) snapshot(topic string) (roster *wire.Roster, frames uint64) {
 	return &page, r.frames
 }
 
-// page returns the announced names that follow the name after.
+// page returns the announced names that follow the name after. They are counted as they
+// are told: what is pending comes in a frame.
 func (r *roster) page(after string) wire.Roster {
-	w := wire.Roster{Version: r.version, Online: r.online, More: r.users == nil}
+	w := wire.Roster{Version: r.version, Online: len(r.users)}
+	if r.users == nil {
+		w.Online, w.More = r.online, true
+	}
 	if r.sorted == nil {
 		r.sorted = slices.Sorted(maps.Keys(r.users))
 	}

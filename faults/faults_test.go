@@ -1,0 +1,140 @@
+package faults_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A fault is something that happens to a cluster. happen returns when it is over, as far as
+// its cause goes; what it caused may go on.
+type fault struct {
+	kind   string
+	happen func(s *storm, rng *rand.Rand)
+}
+
+func (s *storm) some(rng *rand.Rand) *seat { return s.seats[rng.IntN(len(s.seats))] }
+
+func between(rng *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(rng.Int64N(int64(to-from)))
+}
+
+var nodeFaults = []fault{
+	{"kill -9 of a node", func(s *storm, rng *rand.Rand) {
+		p := s.some(rng)
+		p.node.Load().kill()
+		time.Sleep(between(rng, 0, time.Second))
+		p.start()
+	}},
+	{"SIGTERM of a node", func(s *storm, rng *rand.Rand) {
+		p := s.some(rng)
+		n := p.node.Load()
+		n.cmd.Process.Signal(syscall.SIGTERM)
+		<-n.exited
+		p.start()
+	}},
+	{"a node frozen past its lease", func(s *storm, rng *rand.Rand) {
+		n := s.some(rng).node.Load()
+		n.cmd.Process.Signal(syscall.SIGSTOP)
+		time.Sleep(between(rng, 6*time.Second, 9*time.Second))
+		n.cmd.Process.Signal(syscall.SIGCONT)
+	}},
+	{"a node frozen for a moment", func(s *storm, rng *rand.Rand) {
+		n := s.some(rng).node.Load()
+		n.cmd.Process.Signal(syscall.SIGSTOP)
+		time.Sleep(between(rng, 100*time.Millisecond, 3*time.Second))
+		n.cmd.Process.Signal(syscall.SIGCONT)
+	}},
+}
+
+var redisFaults = []fault{
+	{"Redis killed, restarted with its data", func(s *storm, rng *rand.Rand) {
+		s.redis.Kill()
+		time.Sleep(between(rng, 0, 2*time.Second))
+		s.redis.Restart()
+	}},
+	{"Redis frozen", func(s *storm, rng *rand.Rand) {
+		s.redis.Pause()
+		time.Sleep(between(rng, 500*time.Millisecond, 6*time.Second))
+		s.redis.Continue()
+	}},
+	{"Redis emptied", func(s *storm, rng *rand.Rand) { s.ask("flushall") }},
+	{"pub/sub connections killed", func(s *storm, rng *rand.Rand) {
+		for range 3 {
+			s.ask("client", "kill", "type", "pubsub")
+			time.Sleep(time.Second)
+		}
+	}},
+	{"all of Redis' connections killed", func(s *storm, rng *rand.Rand) { s.ask("client", "kill", "type", "normal") }},
+	{"scripts flushed", func(s *storm, rng *rand.Rand) { s.ask("script", "flush") }},
+	{"Redis out of memory", func(s *storm, rng *rand.Rand) {
+		s.ask("config", "set", "maxmemory", "1mb")
+		time.Sleep(between(rng, 500*time.Millisecond, 4*time.Second))
+		s.ask("config", "set", "maxmemory", "0")
+	}},
+	{"Redis busy with a script", func(s *storm, rng *rand.Rand) {
+		s.ask("config", "set", "busy-reply-threshold", "100")
+		s.ask("eval", "local stop = redis.call('time')[1] + 2 while tonumber(redis.call('time')[1]) < stop do end", "0")
+	}},
+	{"pub/sub buffers overflow", func(s *storm, rng *rand.Rand) {
+		s.ask("config", "set", "client-output-buffer-limit", "pubsub 1 1 1")
+		time.Sleep(between(rng, time.Second, 3*time.Second))
+		s.ask("config", "set", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
+	}},
+}
+
+var networkFaults = []fault{
+	{"packets between a node and Redis dropped", func(s *storm, rng *rand.Rand) {
+		d := s.some(rng).link
+		d.hold()
+		time.Sleep(between(rng, time.Second, 8*time.Second))
+		d.cut()
+		d.release()
+	}},
+	{"packets between a node and Redis late", func(s *storm, rng *rand.Rand) {
+		d := s.some(rng).link
+		d.hold()
+		time.Sleep(between(rng, time.Second, 4*time.Second))
+		d.release()
+	}},
+	{"Redis slow for a node", func(s *storm, rng *rand.Rand) {
+		d := s.some(rng).link
+		d.slow(200 * time.Millisecond)
+		time.Sleep(between(rng, time.Second, 4*time.Second))
+		d.slow(0)
+	}},
+	{"connections between a node and Redis cut", func(s *storm, rng *rand.Rand) { s.some(rng).link.cut() }},
+	{"Redis refuses a node", func(s *storm, rng *rand.Rand) {
+		d := s.some(rng).link
+		d.refuse(true)
+		time.Sleep(between(rng, 500*time.Millisecond, 5*time.Second))
+		d.refuse(false)
+	}},
+	{"connections of clients cut", func(s *storm, rng *rand.Rand) { s.some(rng).front.cut() }},
+	{"clients half open", func(s *storm, rng *rand.Rand) {
+		d := s.some(rng).front
+		d.hold()
+		time.Sleep(between(rng, time.Second, 8*time.Second))
+		d.cut()
+		d.release()
+	}},
+	{"clients slow", func(s *storm, rng *rand.Rand) {
+		d := s.some(rng).front
+		d.slow(300 * time.Millisecond)
+		time.Sleep(between(rng, time.Second, 4*time.Second))
+		d.slow(0)
+	}},
+}
+
+// ask tells Redis something, past every fault of the network. What Redis answers matters to nobody:
+// it may be under another fault.
+func (s *storm) ask(words ...any) {
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr, MaxRetries: -1})
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	c.Do(ctx, words...)
+}
