@@ -27,11 +27,12 @@ var mayImport = map[string][]string{
 	"bus":         {},
 	"presence":    {},
 	"store":       {},
+	"proxy":       {},
 	"client":      {"wire"},
 	"api":         {"wire", "auth"},
-	"node":        {"wire", "bus", "presence", "store", "auth"},
+	"node":        {"wire", "bus", "presence", "store", "proxy", "auth"},
 	"bench":       {"wire"},
-	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "client", "api", "node", "bench"},
+	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "bench"},
 
 	"examples/datasync": {"client", "wire"},
 

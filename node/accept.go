@@ -4,14 +4,18 @@ import (
 	"bufio"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
 
+	"github.com/rookery-chat/rookery/proxy"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -45,69 +49,106 @@ func (a *admission) enter() func() {
 	return nil
 }
 
-// retryAfter is when those may come back who were not taken.
+// retryAfter is when those may come back who were not taken because of others.
 const retryAfter = time.Second
 
-// take begins a session for a connection from remote, on whichever listener, or tells why not.
-// Its caller gives it a socket and an input, calls done when the handshake is over, and then
-// either runs it, on a goroutine of its own, or calls readers.Done.
-func (n *Node) take(remote string, k kind) (s *session, done func(), e *wire.Error) {
-	refuse := func(message string) (*session, func(), *wire.Error) {
+// A notNow tells why a connection is not taken, and when it may come back.
+type notNow struct {
+	wire.Error
+	after time.Duration
+}
+
+func (e *notNow) tell(w http.ResponseWriter) {
+	status := http.StatusServiceUnavailable
+	if e.Code == wire.RateLimited {
+		status = http.StatusTooManyRequests
+	}
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
+	http.Error(w, e.Message, status)
+}
+
+// take begins a session for a connection of a caller, on whichever listener, or tells why not.
+// Who called take gives it a socket and an input, calls done when the handshake is over, and then
+// either runs it, on a goroutine of its own, or calls its depart.
+func (n *Node) take(from netip.AddrPort, k kind) (s *session, done func(), e *notNow) {
+	unavailable := func(message string) *notNow {
+		return &notNow{wire.Error{Code: wire.Unavailable, Retry: true, Message: message}, retryAfter}
+	}
+	if e = n.addresses.enter(from.Addr()); e == nil {
+		if done = n.admission.enter(); done == nil {
+			e = unavailable("too many connections at once: come back a little later")
+		} else if !n.mayStart() {
+			done()
+			e = unavailable("draining: connect again, to another node")
+		}
+		if e != nil {
+			n.addresses.leave(from.Addr())
+		}
+	}
+	if e != nil {
 		n.metrics.refused.Add(1)
-		slog.Debug("connection refused", "remote", remote, "why", message)
-		return nil, nil, &wire.Error{Code: wire.Unavailable, Retry: true, Message: message}
-	}
-	if done = n.admission.enter(); done == nil {
-		return refuse("too many connections at once: come back a little later")
-	}
-	if !n.mayStart() {
-		done()
-		return refuse("draining: connect again, to another node")
+		slog.Debug("connection refused", "from", address(from), "why", e.Message)
+		return nil, nil, e
 	}
 	number := n.counter.Add(1)
 	return &session{
-		node: n, kind: k,
+		node: n, kind: k, from: from,
 		shard: n.shards[number%uint64(len(n.shards))],
 		id:    fmt.Sprintf("%s-%d", n.id, number),
 		since: time.Now().UnixMilli(),
 	}, done, nil
 }
 
+// depart is the end of a session that was taken.
+func (s *session) depart() {
+	s.node.addresses.leave(s.from.Addr())
+	s.node.readers.Done()
+}
+
 func (n *Node) serveProtocol(w http.ResponseWriter, r *http.Request) {
-	s := n.accept(w, r, protocolKind{}, &websocket.AcceptOptions{Subprotocols: []string{wire.Subprotocol}})
-	if s != nil {
+	s, done := n.accept(w, r, protocolKind{})
+	if s == nil {
+		return
+	}
+	defer done()
+	if s.upgrade(w, r, &websocket.AcceptOptions{Subprotocols: []string{wire.Subprotocol}}) {
 		go s.run()
 	}
 }
 
-// accept upgrades a request to a session's connection, or answers it with an error and
-// returns nil. The caller must run the session, on a goroutine of its own: so the HTTP server's
-// goroutine and buffers of the connection are freed.
-func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind, opts *websocket.AcceptOptions) *session {
-	s, done, e := n.take(r.RemoteAddr, k)
+// accept takes the session that a request asks for, or answers it with an error and returns nil.
+func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind) (s *session, done func()) {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // without one, nobody in particular calls
+	s, done, e := n.take(n.proxies.Caller(peer, r.Header.Values("X-Forwarded-For")), k)
 	if e != nil {
-		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
-		http.Error(w, e.Message, http.StatusServiceUnavailable)
-		return nil
+		e.tell(w)
+		return nil, nil
 	}
-	defer done()
 	s.bearer = bearer(r)
+	return s, done
+}
+
+// upgrade makes a request's connection the session's, or answers with an error and ends the session.
+// The caller must run it, on a goroutine of its own: so the HTTP server's goroutine and buffers of
+// the connection are freed.
+func (s *session) upgrade(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions) bool {
+	n := s.node
 	opts.OriginPatterns = n.origins
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
 	h := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(h, r, opts)
 	if err != nil {
-		n.metrics.refused.Add(1)
 		if h.socket != nil {
 			h.socket.abort()
 		}
-		n.readers.Done()
-		return nil
+		n.metrics.refused.Add(1)
+		s.depart()
+		return false
 	}
 	ws.SetReadLimit(int64(n.maxFrame))
 	s.socket, s.input = h.socket, &webSocketInput{ws: ws, buffer: h.buffer, socket: h.socket}
 	n.metrics.connections.Add(1)
-	return s
+	return true
 }
 
 // mayStart counts a reader in, unless the node is closing.
@@ -135,7 +176,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	conn.SetDeadline(time.Time{})
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
-	k := newSocket(conn, append([]byte(nil), early...))
+	conn, held := proxy.Unwrap(conn)
+	k := newSocket(conn, slices.Concat(early, held))
 	h.socket, h.buffer = k, bufio.NewReaderSize(k, readBuffer)
 	return k, bufio.NewReadWriter(h.buffer, bufio.NewWriterSize(k, writeBuffer)), nil
 }

@@ -106,7 +106,7 @@ func (s *session) hello(b []byte) error {
 	case c.Type != "hello":
 		return s.refuse(wire.ClosePolicy, &wire.Error{ID: c.ID, Code: wire.BadRequest, Message: "the first frame must be a hello"})
 	}
-	who, code, e := s.node.identify(or(c.Token, s.bearer), c.User)
+	who, code, e := s.identify(or(c.Token, s.bearer), c.User)
 	if e != nil {
 		e.ID = c.ID
 		return s.refuse(code, e)

@@ -64,6 +64,16 @@ func (n *Node) identify(token, name string) (auth.Identity, wire.CloseCode, *wir
 	return who, 0, nil
 }
 
+// identify is the node's. A token that is not valid is charged to the caller's address, so that
+// guessing is slow; one that has only expired is no guess.
+func (s *session) identify(token, name string) (auth.Identity, wire.CloseCode, *wire.Error) {
+	who, code, e := s.node.identify(token, name)
+	if e != nil && token != "" && code == wire.CloseUnauthorized {
+		s.node.addresses.charge(s.from.Addr(), badToken)
+	}
+	return who, code, e
+}
+
 // admit makes the connection a session of who.
 func (s *session) admit(who auth.Identity) {
 	s.user, s.may, s.bearer = who.User, nil, ""
@@ -90,7 +100,10 @@ func (s *session) renew(c wire.Command) error {
 	if s.node.auth == nil || c.Token == "" {
 		return refusal(wire.BadRequest, "hello was said already: open another connection for another user")
 	}
-	who, _, e := s.node.identify(c.Token, c.User)
+	if s.node.addresses.overdrawn(s.from.Addr()) {
+		return &wire.Error{Code: wire.RateLimited, Retry: true, Message: "too many bad tokens or connections from your address: wait, then say hello again"}
+	}
+	who, _, e := s.identify(c.Token, c.User)
 	switch {
 	case e != nil:
 		return e

@@ -6,23 +6,32 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-// Limits are what one session, or one user's sessions on one node, may do. The zero value
-// of each is its default.
+// Limits are what one session, one user's sessions on one node, or those from one address may
+// do. The zero value of each is its default.
 type Limits struct {
 	Frames    int // of one session a second; more are read more slowly. 1,000
 	Bytes     int // of one session's frames a second; more are read more slowly. 1 MiB
 	Publishes int // and signals of one session a second; more are refused. 500
 	Topics    int // of one session, its inbox and * included. 1,002: as many rooms as a hello may resume
 	Sessions  int // of one user on one node. 1,000
+
+	UserPublishes int // and signals of one user's sessions on one node a second, together; more are refused. Twice Publishes
+	IPHandshakes  int // from one address a second; more are refused. 100
+	IPSessions    int // from one address on one node. 10,000
 }
 
 func (l Limits) withDefaults() Limits {
+	publishes := or(l.Publishes, 500)
 	return Limits{
 		Frames:    or(l.Frames, 1000),
 		Bytes:     or(l.Bytes, 1<<20),
-		Publishes: or(l.Publishes, 500),
+		Publishes: publishes,
 		Topics:    or(l.Topics, 1002),
 		Sessions:  or(l.Sessions, 1000),
+
+		UserPublishes: or(l.UserPublishes, 2*publishes),
+		IPHandshakes:  or(l.IPHandshakes, 100),
+		IPSessions:    or(l.IPSessions, 10_000),
 	}
 }
 
@@ -63,13 +72,25 @@ func (s *session) slowDown(bytes int) error {
 	}
 }
 
-// mayAct refuses a publish or signal of a session that makes too many.
+// mayAct refuses a publish or signal of a session, or of a user, that makes too many.
 func (s *session) mayAct() error {
 	n := s.node
 	now := time.Since(n.started)
+	refuse := func(limit, message string) error {
+		n.metrics.limited(limit)
+		return &wire.Error{Code: wire.RateLimited, Retry: true, Message: message + ": slow down, and repeat this one with the same key"}
+	}
 	if s.acts.early(now) > 0 {
-		n.metrics.limited("publishes")
-		return &wire.Error{Code: wire.RateLimited, Retry: true, Message: "too many publishes: slow down, and repeat this one with the same key"}
+		return refuse("publishes", "too many publishes")
+	}
+	over := false
+	n.publishers.change(s.user, now, func(a *account) {
+		if over = a.rate.early(now) > 0; !over {
+			a.rate.take(now, 1, n.limits.UserPublishes)
+		}
+	})
+	if over {
+		return refuse("user_publishes", "too many publishes of this user's sessions")
 	}
 	s.acts.take(now, 1, n.limits.Publishes)
 	return nil

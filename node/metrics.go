@@ -55,6 +55,8 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 	gauge("rookery_connections", "Open connections, with or without a hello.", func() float64 { return float64(m.connections.Load()) })
 	gauge("rookery_sessions", "Sessions of this node.", func() float64 { return float64(m.sessions.Load()) })
 	gauge("rookery_users", "Users with a session on this node.", func() float64 { return float64(n.users.len()) })
+	gauge("rookery_ips", "Addresses whose limits are kept: of sessions, and of those who connected lately.", func() float64 { return float64(n.addresses.ledger.len()) })
+	gauge("rookery_publishers", "Users who published lately.", func() float64 { return float64(n.publishers.len()) })
 	gauge("rookery_topics", "Topics that this node hears.", func() float64 { return float64(n.interest.count()) })
 	gauge("rookery_ready", "1 when the node is ready.", func() float64 {
 		if n.Ready() != nil {

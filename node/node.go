@@ -8,16 +8,19 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/presence"
+	"github.com/rookery-chat/rookery/proxy"
 	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -33,6 +36,7 @@ type Options struct {
 	RingBudget int           // bytes of recent frames kept for sessions that are a little behind; 64 MiB
 	Registerer prometheus.Registerer
 	Limits     Limits
+	Proxies    proxy.Trusted // whose X-Forwarded-For is believed; the limits of an address are not theirs
 
 	// Auth verifies tokens. Without it everybody is let in under a name of their choice.
 	Auth *auth.Verifier
@@ -70,6 +74,9 @@ type Node struct {
 	metrics    *metrics           // Fixed at construction.
 	admission  *admission         // Fixed at construction.
 	limits     Limits             // Fixed at construction.
+	proxies    proxy.Trusted      // Fixed at construction.
+	addresses  *addresses         // Fixed at construction.
+	publishers *ledger[string]    // what users publish. Fixed at construction.
 	started    time.Time          // Fixed at construction.
 	questions  questions          // to other nodes
 	sanctions  *sanctions         // Fixed at construction.
@@ -109,6 +116,8 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		origins:    o.Origins,
 		admission:  newAdmission(or(o.Handshakes, 2000)),
 		limits:     o.Limits.withDefaults(),
+		proxies:    o.Proxies,
+		publishers: newLedger[string](),
 		started:    time.Now(),
 		questions:  questions{open: make(map[string]chan report)},
 		users:      &userCounts{counts: make(map[string]int)},
@@ -122,6 +131,7 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 	n.interest = newInterest(n)
 	n.rosters = newRosters(n)
 	n.sanctions = newSanctions(n)
+	n.addresses = &addresses{node: n, ledger: newLedger[netip.Addr](), hint: rate.Sometimes{Interval: time.Minute}}
 	const maxShards = 64 // bits of heard.shards
 	count := min(runtime.GOMAXPROCS(0), maxShards)
 	n.ringBudget = or(o.RingBudget, 64<<20) / count

@@ -34,17 +34,21 @@ func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if user != "" || bearer(r) != "" {
-		if _, _, e := n.identify(bearer(r), user); e != nil {
-			http.Error(w, e.Error(), http.StatusUnauthorized)
-			return
-		}
-	}
-	s := n.accept(w, r, plainKind{}, &websocket.AcceptOptions{})
+	s, done := n.accept(w, r, plainKind{})
 	if s == nil {
 		return
 	}
-	go s.runPlain(user, topic)
+	defer done()
+	if user != "" || s.bearer != "" {
+		if _, _, e := s.identify(s.bearer, user); e != nil {
+			http.Error(w, e.Error(), http.StatusUnauthorized)
+			s.depart()
+			return
+		}
+	}
+	if s.upgrade(w, r, &websocket.AcceptOptions{}) {
+		go s.runPlain(user, topic)
+	}
 }
 
 // runPlain is run for a plain session: it says hello and joins by itself, and turns each
@@ -71,7 +75,7 @@ func (s *session) readPlain(user, topic string) error {
 		user = name
 		b.Reset()
 	}
-	who, code, e := s.node.identify(s.bearer, user)
+	who, code, e := s.identify(s.bearer, user)
 	if e != nil {
 		return s.refuse(code, e)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -19,7 +19,7 @@ const reportPatience = time.Second
 type SessionInfo struct {
 	ID      string    `json:"id"`
 	Node    string    `json:"node"`
-	Address string    `json:"address"` // of the peer, as the node sees it
+	Address string    `json:"address"` // where it calls from, as trusted proxies have it
 	Since   time.Time `json:"since"`   // when it connected
 }
 
@@ -79,7 +79,7 @@ func (n *Node) answer(inbox string, o order) {
 			var part []SessionInfo
 			for _, s := range sh.sessions {
 				if s.entered && wire.Inbox(s.user) == inbox && !s.gone {
-					part = append(part, SessionInfo{ID: s.id, Node: n.id, Address: address(s.socket), Since: time.UnixMilli(s.since)})
+					part = append(part, SessionInfo{ID: s.id, Node: n.id, Address: address(s.from), Since: time.UnixMilli(s.since)})
 				}
 			}
 			parts <- part
@@ -108,11 +108,15 @@ func (n *Node) answer(inbox string, o order) {
 	})
 }
 
-func address(conn net.Conn) string {
-	if a := conn.RemoteAddr(); a != nil {
-		return a.String()
+// address tells where somebody calls from, with the port where it is known.
+func address(from netip.AddrPort) string {
+	switch {
+	case !from.IsValid():
+		return ""
+	case from.Port() == 0:
+		return from.Addr().String()
 	}
-	return ""
+	return from.String()
 }
 
 // heard takes a report that another node, or this one, sent.

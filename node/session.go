@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -25,13 +26,14 @@ const (
 // A session is one connection of one user. Its reader goroutine reads frames and runs
 // their commands one at a time; its shard writes.
 type session struct {
-	node   *Node   // Fixed at construction.
-	shard  *shard  // Fixed at construction.
-	kind   kind    // Fixed at construction.
-	socket *socket // Fixed at construction.
-	input  input   // Fixed at construction.
-	id     string  // Fixed at construction.
-	since  int64   // when it connected, Unix milliseconds. Fixed at construction.
+	node   *Node          // Fixed at construction.
+	shard  *shard         // Fixed at construction.
+	kind   kind           // Fixed at construction.
+	socket *socket        // Fixed at construction.
+	input  input          // Fixed at construction.
+	id     string         // Fixed at construction.
+	from   netip.AddrPort // who calls, the port 0 where it is unknown. Fixed at construction.
+	since  int64          // when it connected, Unix milliseconds. Fixed at construction.
 
 	// Owned by the reader, and constant once the session has joined its first topics.
 	user string
@@ -251,7 +253,7 @@ func (s *session) end(err error) {
 		s.node.users.remove(s.user)
 	}
 	s.node.metrics.connections.Add(-1)
-	s.node.readers.Done()
+	s.depart()
 }
 
 // closeCode is how the connection ended, as its reader saw it. When the frame was too

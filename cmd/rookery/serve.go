@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +21,7 @@ import (
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/node"
 	"github.com/rookery-chat/rookery/presence"
+	"github.com/rookery-chat/rookery/proxy"
 	"github.com/rookery-chat/rookery/store"
 	"github.com/rookery-chat/rookery/web"
 )
@@ -45,17 +45,14 @@ type serveCmd struct {
 	Rooms        string   `default:"open" enum:"open,closed" env:"ROOKERY_ROOMS" help:"Who has no permissions in a token may enter every room and write to every inbox (open), or none (closed)."`
 	TLSCert      string   `name:"tls-cert" env:"ROOKERY_TLS_CERT" type:"existingfile" placeholder:"FILE" help:"Certificate chain in PEM for --listen; read again when the file changes."`
 	TLSKey       string   `name:"tls-key" env:"ROOKERY_TLS_KEY" type:"existingfile" placeholder:"FILE" help:"Its private key in PEM."`
+	Proxies      []string `name:"trusted-proxies" env:"ROOKERY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Load balancers and proxies before --listen: networks, addresses, or loopback. Of them alone the PROXY protocol (1 and 2) and X-Forwarded-For are believed. One that passes on bytes as they come (TCP) must send PROXY itself, or its callers could."`
 	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
 	LogLength int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
 	LogAge    time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
 	Log       []string      `env:"ROOKERY_LOG" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"Other bounds for the topics of a pattern: team:*=5000,72h. The first that names a topic holds; patterns are those of tokens."`
 
-	LimitFrames    int `default:"1000" env:"ROOKERY_LIMIT_FRAMES" help:"Frames that one session may send a second; more are read more slowly."`
-	LimitBytes     int `default:"1048576" env:"ROOKERY_LIMIT_BYTES" help:"Bytes of frames that one session may send a second; more are read more slowly."`
-	LimitPublishes int `default:"500" env:"ROOKERY_LIMIT_PUBLISHES" help:"Publishes and signals that one session may make a second; more are refused."`
-	LimitTopics    int `default:"1002" env:"ROOKERY_LIMIT_TOPICS" help:"Topics that one session may be in, its inbox and * included."`
-	LimitSessions  int `default:"1000" env:"ROOKERY_LIMIT_SESSIONS" help:"Sessions that one user may have on this node."`
+	Limits limitFlags `embed:"" prefix:"limit-"`
 
 	Handshakes int           `default:"2000" env:"ROOKERY_HANDSHAKES" help:"Connections taken a second; others are told to come back."`
 	DrainDelay time.Duration `default:"3s" env:"ROOKERY_DRAIN_DELAY" help:"After a signal, so long the node goes on while load balancers notice that it is not ready."`
@@ -89,38 +86,22 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	proxies, err := proxy.ParseTrusted(c.Proxies)
+	if err != nil {
+		return fmt.Errorf("--trusted-proxies: %w", err)
+	}
 	n := node.New(b, p, st, &node.Options{
 		Auth: verifier, Anonymous: c.Anonymous, Closed: c.Rooms == "closed", Origins: c.Origins,
-		Limits: node.Limits{Frames: c.LimitFrames, Bytes: c.LimitBytes, Publishes: c.LimitPublishes, Topics: c.LimitTopics, Sessions: c.LimitSessions},
-		ID:     id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
+		Limits: c.Limits.node(), Proxies: proxies,
+		ID: id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
 	})
 
-	public, err := listen(ctx, c.Listen)
+	l, err := c.listen(ctx, proxies)
 	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
+		return err
 	}
-	defer public.Close()
-	if c.TLSCert != "" {
-		k := &keyPair{cert: c.TLSCert, key: c.TLSKey}
-		if _, err := k.get(nil); err != nil {
-			return fmt.Errorf("--tls-cert, --tls-key: %w", err)
-		}
-		public = tls.NewListener(public, &tls.Config{GetCertificate: k.get, NextProtos: []string{"http/1.1"}})
-	}
-	admin, err := listen(ctx, c.Admin)
-	if err != nil {
-		return fmt.Errorf("--admin: %w", err)
-	}
-	defer admin.Close()
-	var push net.Listener
-	if c.Push != "" {
-		if push, err = listen(ctx, c.Push); err != nil {
-			return fmt.Errorf("--push: %w", err)
-		}
-		defer push.Close()
-		slog.Info("push port", "addr", push.Addr().String())
-	}
-	slog.Info("listening", "addr", public.Addr().String(), "admin", admin.Addr().String(), "node", id, "version", version)
+	defer l.close()
+	slog.Info("listening", "addr", l.public.Addr().String(), "admin", l.admin.Addr().String(), "node", id, "version", version)
 
 	mux := http.NewServeMux()
 	mux.Handle("/ws", n.Handler())
@@ -133,17 +114,17 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	// The servers outlive ctx: a draining node is still asked for its readiness.
 	running, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	for i, l := range []net.Listener{public, admin} {
+	for i, open := range []net.Listener{l.public, l.admin} {
 		wg.Go(func() {
-			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := servers[i].Serve(open); !errors.Is(err, http.ErrServerClosed) {
 				cancel(err)
 			}
 		})
 	}
-	if push != nil {
+	if l.push != nil {
 		line := api.NewLine(cluster, &api.LineOptions{Secret: c.PushSecret})
 		wg.Go(func() {
-			if err := line.Serve(running, push); err != nil {
+			if err := line.Serve(running, l.push); err != nil {
 				cancel(err)
 			}
 		})
@@ -161,56 +142,21 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	return err
 }
 
-func newServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
-	}
-}
-
 // check refuses settings that would open the node to the world by mistake.
 func (c *serveCmd) check() error {
-	listeners := []struct{ flag, addr string }{{"--listen", c.Listen}, {"--admin", c.Admin}}
-	if c.Push != "" {
-		listeners = append(listeners, struct{ flag, addr string }{"--push", c.Push})
+	if err := c.checkListeners(); err != nil {
+		return err
 	}
-	for _, l := range listeners {
-		host, _, err := net.SplitHostPort(l.addr)
-		if err != nil {
-			return fmt.Errorf("%s %q: want host:port, such as 127.0.0.1:8000: %w", l.flag, l.addr, err)
-		}
-		if loopback(host) {
-			continue
-		}
-		switch {
-		case l.flag == "--admin" && len(c.APIKey) == 0:
-			return fmt.Errorf("--admin %s is reachable by others: say who may use it with --api-key, or make it a loopback address", l.addr)
-		case l.flag == "--push" && c.PushSecret == "":
-			return fmt.Errorf("--push %s is reachable by others: say who may use it with --push-secret, or make it a loopback address", l.addr)
-		case l.flag == "--listen" && !c.Anonymous && !c.authenticated():
-			return fmt.Errorf("%s %s is reachable by others: say who may come in with --auth-secret, --auth-key or --auth-jwks, or add --anonymous to let anyone in under any name", l.flag, l.addr)
-		}
+	if err := c.Limits.check(); err != nil {
+		return err
 	}
-	for flag, limit := range map[string]int{
-		"--limit-frames": c.LimitFrames, "--limit-bytes": c.LimitBytes, "--limit-publishes": c.LimitPublishes,
-		"--limit-topics": c.LimitTopics, "--limit-sessions": c.LimitSessions, "--handshakes": c.Handshakes,
-	} {
-		if limit < 1 {
-			return fmt.Errorf("%s %d: want at least 1", flag, limit)
-		}
+	if c.Handshakes < 1 {
+		return fmt.Errorf("--handshakes %d: want at least 1", c.Handshakes)
 	}
 	for _, key := range c.APIKey {
 		if len(key) < minAPIKey {
 			return fmt.Errorf("--api-key: a key of %d bytes is easily guessed: want at least %d", len(key), minAPIKey)
 		}
-	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return errors.New("--tls-cert and --tls-key go together")
 	}
 	if c.LogLength < 1 {
 		return fmt.Errorf("--log-length %d: want at least 1", c.LogLength)
@@ -245,20 +191,6 @@ func (c *serveCmd) verifier(ctx context.Context) (*auth.Verifier, error) {
 		return nil, fmt.Errorf("--auth-secret, --auth-key, --auth-jwks: %w", err)
 	}
 	return v, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
-
-func listen(ctx context.Context, addr string) (net.Listener, error) {
-	// Sessions have their own heartbeat: the kernel's probes would cost more than it does.
-	lc := net.ListenConfig{KeepAlive: -1}
-	return lc.Listen(ctx, "tcp", addr)
 }
 
 func (c *serveCmd) setLogger() {

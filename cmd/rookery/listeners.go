@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/rookery-chat/rookery/proxy"
+)
+
+// listeners are the addresses that a node serves.
+type listeners struct {
+	public, admin net.Listener
+	push          net.Listener // nil when it is off
+}
+
+// listen opens the node's addresses. What trusted proxies send before the caller's bytes, and
+// then TLS, is taken off those of the public one.
+func (c *serveCmd) listen(ctx context.Context, proxies proxy.Trusted) (l listeners, err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.public, err = listen(ctx, c.Listen); err != nil {
+		return l, fmt.Errorf("--listen: %w", err)
+	}
+	l.public = proxy.Listen(l.public, proxies)
+	if c.TLSCert != "" {
+		k := &keyPair{cert: c.TLSCert, key: c.TLSKey}
+		if _, err := k.get(nil); err != nil {
+			return l, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		l.public = tls.NewListener(l.public, &tls.Config{GetCertificate: k.get, NextProtos: []string{"http/1.1"}})
+	}
+	if l.admin, err = listen(ctx, c.Admin); err != nil {
+		return l, fmt.Errorf("--admin: %w", err)
+	}
+	if c.Push != "" {
+		if l.push, err = listen(ctx, c.Push); err != nil {
+			return l, fmt.Errorf("--push: %w", err)
+		}
+		slog.Info("push port", "addr", l.push.Addr().String())
+	}
+	return l, nil
+}
+
+func (l listeners) close() {
+	for _, one := range []net.Listener{l.public, l.admin, l.push} {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	// Sessions have their own heartbeat: the kernel's probes would cost more than it does.
+	lc := net.ListenConfig{KeepAlive: -1}
+	return lc.Listen(ctx, "tcp", addr)
+}
+
+// checkListeners refuses addresses that would open the node to the world by mistake.
+func (c *serveCmd) checkListeners() error {
+	listeners := []struct{ flag, addr string }{{"--listen", c.Listen}, {"--admin", c.Admin}}
+	if c.Push != "" {
+		listeners = append(listeners, struct{ flag, addr string }{"--push", c.Push})
+	}
+	for _, l := range listeners {
+		host, _, err := net.SplitHostPort(l.addr)
+		if err != nil {
+			return fmt.Errorf("%s %q: want host:port, such as 127.0.0.1:8000: %w", l.flag, l.addr, err)
+		}
+		if loopback(host) {
+			continue
+		}
+		switch {
+		case l.flag == "--admin" && len(c.APIKey) == 0:
+			return fmt.Errorf("--admin %s is reachable by others: say who may use it with --api-key, or make it a loopback address", l.addr)
+		case l.flag == "--push" && c.PushSecret == "":
+			return fmt.Errorf("--push %s is reachable by others: say who may use it with --push-secret, or make it a loopback address", l.addr)
+		case l.flag == "--listen" && !c.Anonymous && !c.authenticated():
+			return fmt.Errorf("%s %s is reachable by others: say who may come in with --auth-secret, --auth-key or --auth-jwks, or add --anonymous to let anyone in under any name", l.flag, l.addr)
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key go together")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}
+}
