@@ -34,7 +34,8 @@ var mayImport = map[string][]string{
 	"bench":       {"wire"},
 	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "bench"},
 
-	"examples/datasync": {"client", "wire"},
+	"examples/datasync":  {"client", "wire"},
+	"examples/groupchat": {},
 
 	// For tests alone: nothing above may import these.
 	"bus/bustest":           {"bus"},
