@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 
 	"examples/datasync":  {"client", "wire"},
 	"examples/groupchat": {},
+	"examples/push":      {},
 
 	// For tests alone: nothing above may import these.
 	"bus/bustest":           {"bus"},

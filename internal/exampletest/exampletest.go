@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +27,7 @@ type Program struct {
 	in     io.WriteCloser
 	pid    int           // of the shell, and of the process group of all that it starts
 	exited chan struct{} // closed when the shell has ended and its output was read
+	cmd    *exec.Cmd
 
 	mu      sync.Mutex
 	lines   []string      // what it printed. Guarded by mu.
@@ -37,15 +37,23 @@ type Program struct {
 // Command returns the README's command, which begins with examples/run.
 func Command(tb testing.TB) []string {
 	tb.Helper()
+	return strings.Fields(Line(tb, "examples/run "))
+}
+
+// Line returns the README's first line that begins with start: something to type.
+func Line(tb testing.TB, start string) string {
+	tb.Helper()
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	line := regexp.MustCompile(`(?m)^examples/run .+$`).Find(readme)
-	if line == nil {
-		tb.Fatal("the README does not say which command runs the example")
+	for line := range strings.Lines(string(readme)) {
+		if strings.HasPrefix(line, start) {
+			return strings.TrimSpace(line)
+		}
 	}
-	return strings.Fields(string(line))
+	tb.Fatalf("the README has no line that begins with %q", start)
+	return ""
 }
 
 // FreeAddr returns an address for a node to listen on. Its port is below those that the
@@ -83,7 +91,7 @@ func Run(tb testing.TB, command []string, env ...string) *Program {
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	p := &Program{tb: tb, in: in, pid: cmd.Process.Pid, exited: make(chan struct{}), changed: make(chan struct{})}
+	p := &Program{tb: tb, in: in, cmd: cmd, pid: cmd.Process.Pid, exited: make(chan struct{}), changed: make(chan struct{})}
 	go func() {
 		defer close(p.exited)
 		p.read(out)
@@ -144,6 +152,18 @@ func (p *Program) Await(skip int, part string) int {
 		case <-deadline:
 			p.tb.Fatalf("the program did not print %q; it printed:\n%s", part, strings.Join(p.Lines(), "\n"))
 		}
+	}
+}
+
+// Wait waits until the program has ended by itself, and returns its exit code.
+func (p *Program) Wait() int {
+	p.tb.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		p.tb.Fatalf("it does not end; it printed:\n%s", strings.Join(p.Lines(), "\n"))
+		return 0
 	}
 }
 
