@@ -31,8 +31,9 @@ var mayImport = map[string][]string{
 	"client":      {"wire"},
 	"api":         {"wire", "auth"},
 	"node":        {"wire", "bus", "presence", "store", "proxy", "auth"},
+	"hook":        {"wire", "presence"},
 	"bench":       {"wire"},
-	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "bench"},
+	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench"},
 
 	"examples/datasync":  {"client", "wire"},
 	"examples/groupchat": {},

@@ -186,6 +186,13 @@ func (s *session) publish(ctx context.Context, c wire.Command) error {
 	if c.NoEcho {
 		p.Except = []string{s.id}
 	}
+	if s.node.review != nil {
+		data, err := s.node.review(ctx, c.Topic, p)
+		if err != nil {
+			return err
+		}
+		p.Data = data
+	}
 	if p.Key == "" {
 		p.Key = rand.Text() // so that the copy of a direct message, too, is stored once
 	}

@@ -49,7 +49,14 @@ type Options struct {
 	// Origins are the sites, beside the node's own, whose pages may connect: host patterns
 	// such as example.com or *.example.com.
 	Origins []string
+	// Review is asked about each publish of a session before it is stored. A session's
+	// publishes are reviewed and stored one at a time, in their order.
+	Review Review
 }
+
+// A Review returns the compact JSON to store in the place of a publish's data, or an error
+// that refuses the publish: a *wire.Error goes to the session as it is.
+type Review func(ctx context.Context, topic string, p Publication) ([]byte, error)
 
 // A Node is one edge of the cluster: it holds sessions and brings them the messages
 // of their topics.
@@ -68,6 +75,7 @@ type Node struct {
 	anonymous  bool               // Fixed at construction.
 	rule       auth.Permissions   // for who has none of their own. Fixed at construction.
 	origins    []string           // Fixed at construction.
+	review     Review             // Nil where nobody is asked. Fixed at construction.
 	shards     []*shard           // Fixed at construction.
 	interest   *interest          // Fixed at construction.
 	rosters    *rosters           // Fixed at construction.
@@ -114,6 +122,7 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		anonymous:  o.Anonymous || o.Auth == nil,
 		rule:       auth.Open(),
 		origins:    o.Origins,
+		review:     o.Review,
 		admission:  newAdmission(or(o.Handshakes, 2000)),
 		limits:     o.Limits.withDefaults(),
 		proxies:    o.Proxies,

@@ -48,6 +48,8 @@ type serveCmd struct {
 	Proxies      []string `name:"trusted-proxies" env:"ROOKERY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Load balancers and proxies before --listen: networks, addresses, or loopback. Of them alone the PROXY protocol (1 and 2) and X-Forwarded-For are believed. One that passes on bytes as they come (TCP) must send PROXY itself, or its callers could."`
 	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
+	Hook hookFlags `embed:""`
+
 	LogLength int           `default:"1000" env:"ROOKERY_LOG_LENGTH" help:"Messages that a topic's log keeps."`
 	LogAge    time.Duration `default:"24h" env:"ROOKERY_LOG_AGE" help:"How long a log is kept after its last message."`
 	Log       []string      `env:"ROOKERY_LOG" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"Other bounds for the topics of a pattern: team:*=5000,72h. The first that names a topic holds; patterns are those of tokens."`
@@ -77,11 +79,12 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	id := node.NewID()
-	b, p, st, closeBackend, err := c.connect(id)
+	ways, err := c.connect(id)
 	if err != nil {
 		return err
 	}
-	defer closeBackend()
+	defer ways.close()
+	b, p, st := ways.bus, ways.presence, ways.store
 	verifier, err := c.verifier(ctx)
 	if err != nil {
 		return err
@@ -90,9 +93,13 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--trusted-proxies: %w", err)
 	}
+	h, err := c.Hook.new(registry)
+	if err != nil {
+		return err
+	}
 	n := node.New(b, p, st, &node.Options{
 		Auth: verifier, Anonymous: c.Anonymous, Closed: c.Rooms == "closed", Origins: c.Origins,
-		Limits: c.Limits.node(), Proxies: proxies,
+		Limits: c.Limits.node(), Proxies: proxies, Review: c.Hook.review(h),
 		ID: id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
 	})
 
@@ -129,7 +136,15 @@ func (c *serveCmd) Run(ctx context.Context) error {
 			}
 		})
 	}
+	telling, stopTelling := outlast(running, c.Drain)
+	defer stopTelling()
+	if h != nil {
+		wg.Go(func() { h.Run(telling, ways.journal) })
+	}
 	err = n.Run(running)
+	if h != nil {
+		h.Finish()
+	}
 	if cause := context.Cause(running); err == nil && cause != nil && ctx.Err() == nil {
 		err = cause
 	}
@@ -157,6 +172,9 @@ func (c *serveCmd) check() error {
 		if len(key) < minAPIKey {
 			return fmt.Errorf("--api-key: a key of %d bytes is easily guessed: want at least %d", len(key), minAPIKey)
 		}
+	}
+	if err := c.Hook.check(); err != nil {
+		return err
 	}
 	if c.LogLength < 1 {
 		return fmt.Errorf("--log-length %d: want at least 1", c.LogLength)
@@ -207,29 +225,49 @@ func (c *serveCmd) setLogger() {
 // connPrefix begins the names of a node's connections to Redis; its id follows.
 const connPrefix = "rookery-"
 
+// ways are a node's to the cluster.
+type ways struct {
+	bus      bus.Bus
+	presence presence.Presence
+	store    store.Store
+	journal  presence.Journal // nil without a hook
+	close    func()
+}
+
 // connect makes the node's ways to the cluster: in Redis, or alone in memory.
-func (c *serveCmd) connect(id string) (bus.Bus, presence.Presence, store.Store, func(), error) {
+func (c *serveCmd) connect(id string) (w ways, err error) {
 	rules, err := parseRetentions(c.Log)
 	if err != nil {
-		return nil, nil, nil, nil, fmt.Errorf("--log: %w", err)
+		return w, fmt.Errorf("--log: %w", err)
 	}
 	busOpts := &bus.Options{Prefix: c.Prefix, LogLength: c.LogLength, LogAge: c.LogAge, LogFor: logFor(rules)}
 	if len(c.Redis) == 0 {
 		slog.Info("running alone in memory: messages and logs end with this process; give --redis to make a cluster")
 		b := bus.NewMemory(busOpts).Attach()
-		p := presence.NewMemory().Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
-		return b, p, store.NewMemory(), func() {}, nil
+		people := presence.NewMemory()
+		w = ways{bus: b, store: store.NewMemory(), close: func() {}}
+		if c.Hook.URL != "" {
+			w.journal = people.Journal(journalLength)
+		}
+		w.presence = people.Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+		return w, nil
 	}
 	opts, err := bus.ParseURLs(c.Redis)
 	if err != nil {
-		return nil, nil, nil, nil, fmt.Errorf("--redis: %w", err)
+		return w, fmt.Errorf("--redis: %w", err)
 	}
 	opts.ClientName = connPrefix + id
 	redis.SetLogger(redisLogger{})
 	client := redis.NewUniversalClient(opts)
 	b := bus.NewRedis(client, busOpts)
-	p := presence.NewRedis(client, b.Live, &presence.Options{Prefix: c.Prefix, ConnName: opts.ClientName})
-	return b, p, store.NewRedis(client, c.Prefix), func() { client.Close() }, nil
+	w = ways{bus: b, store: store.NewRedis(client, c.Prefix), close: func() { client.Close() }}
+	people := &presence.Options{Prefix: c.Prefix, ConnName: opts.ClientName}
+	if c.Hook.URL != "" {
+		people.Journal = journalLength
+		w.journal = presence.NewJournal(client, bus.Partitions(), people)
+	}
+	w.presence = presence.NewRedis(client, b.Live, people)
+	return w, nil
 }
 
 // redisLogger keeps what the Redis library says for those who look for it: what matters of
