@@ -32,14 +32,16 @@ type Backend interface {
 	// DeleteTopic takes all messages out of a topic's log. Offsets go on.
 	DeleteTopic(ctx context.Context, topic string) error
 
-	// Topics lists, page by page, the topics that have messages or members. Cursor "" is the first page.
+	// Topics lists, page by page and in byte order, the topics that sessions are in now, on any
+	// node. Cursor "" is the first page.
 	Topics(ctx context.Context, cursor string, limit int) (TopicPage, error)
 	// Members reads who is in a topic, page by page.
 	Members(ctx context.Context, topic, cursor string, limit int) (Roster, error)
-	// Nodes lists the live nodes by their ids.
-	Nodes(ctx context.Context) ([]string, error)
-	// Sessions lists a user's sessions on all nodes: none when the user is not online.
-	Sessions(ctx context.Context, user string) ([]Session, error)
+	// Nodes lists the live nodes, in the order of their ids.
+	Nodes(ctx context.Context) ([]Node, error)
+	// Sessions lists a user's sessions on all nodes: none when the user is not online. Silent
+	// is on how many nodes more the user is online that did not answer in time.
+	Sessions(ctx context.Context, user string) (sessions []Session, silent int, err error)
 
 	// Join lets all sessions that a user has now join a topic. ErrNotFound: the user has none.
 	Join(ctx context.Context, topic, user string) error
@@ -49,7 +51,7 @@ type Backend interface {
 	Kick(ctx context.Context, user string) error
 	// KickSession ends one session. ErrNotFound: no node has it.
 	KickSession(ctx context.Context, session string) error
-	// DeleteUser forgets a user: sessions, inbox, read offsets, bans and mutes.
+	// DeleteUser forgets a user: sessions, inbox and read offsets. Bans and mutes stand.
 	DeleteUser(ctx context.Context, user string) error
 	// Ban removes a user from a topic and lets nobody of that name in until then; the
 	// zero time is for ever. The topic Everyone is the whole cluster.
@@ -121,12 +123,24 @@ type Roster struct {
 type TopicPage struct {
 	Topics []Topic
 	Next   string
+	Silent int // nodes that did not answer in time: topics that only they have are missing
 }
 
 // A Topic is one line of the list of topics.
 type Topic struct {
 	Name   string
-	Online int // users in it; 0 for inboxes, which have no roster
+	Online int // users in it; 1 for inboxes
+}
+
+// A Node is one node of the cluster. Of one that is silent only the ID is known.
+type Node struct {
+	ID       string
+	State    string // ready, unready (it does not reach the cluster), draining or silent (it did not answer in time)
+	Address  string // where sessions find it
+	Since    time.Time
+	Version  string
+	Sessions int
+	Users    int // with a session on it
 }
 
 // A Session is one connection of a user.
@@ -134,7 +148,8 @@ type Session struct {
 	ID      string
 	Node    string
 	Address string    // of the peer, as the node sees it
-	Since   time.Time // when it said hello
+	Since   time.Time // when it connected
+	Version string    // of its node
 	Client  string    // what the peer says it is (User-Agent), or ""
 }
 

@@ -28,6 +28,7 @@ type hall struct {
 	mutes    map[string]time.Time
 	clocks   map[string]api.Timer
 	signals  []string
+	silent   int   // nodes that do not answer
 	made     int   // timers
 	broken   error // every call answers this, if set
 	left     int   // calls until broken; 0 is at once
@@ -147,17 +148,17 @@ func (h *hall) DeleteTopic(_ context.Context, topic string) error {
 func (h *hall) Topics(_ context.Context, cursor string, limit int) (api.TopicPage, error) {
 	unlock, err := h.begin()
 	defer unlock()
-	names := make(map[string]bool)
-	for topic := range h.logs {
-		names[topic] = true
+	online := make(map[string]int)
+	for topic, members := range h.members {
+		online[topic] = len(members)
 	}
-	for topic := range h.members {
-		names[topic] = true
+	for _, user := range h.sessions {
+		online[wire.Inbox(user)] = 1
 	}
-	var p api.TopicPage
-	some, next := cut(slices.Sorted(maps.Keys(names)), cursor, limit)
+	p := api.TopicPage{Silent: h.silent}
+	some, next := cut(slices.Sorted(maps.Keys(online)), cursor, limit)
 	for _, name := range some {
-		p.Topics = append(p.Topics, api.Topic{Name: name, Online: len(h.members[name])})
+		p.Topics = append(p.Topics, api.Topic{Name: name, Online: online[name]})
 	}
 	p.Next = next
 	return p, err
@@ -180,19 +181,30 @@ func cut(names []string, cursor string, limit int) (some []string, next string) 
 	return names[:limit], names[limit-1]
 }
 
-func (h *hall) Nodes(context.Context) ([]string, error) {
+func (h *hall) Nodes(context.Context) ([]api.Node, error) {
 	unlock, err := h.begin()
 	defer unlock()
-	return []string{"n1"}, err
+	users := make(map[string]bool)
+	for _, user := range h.sessions {
+		users[user] = true
+	}
+	nodes := []api.Node{{
+		ID: "n1", State: "ready", Address: "127.0.0.1:8000", Since: opened, Version: "v1",
+		Sessions: len(h.sessions), Users: len(users),
+	}}
+	for i := range h.silent {
+		nodes = append(nodes, api.Node{ID: "n" + strconv.Itoa(i+2), State: "silent"})
+	}
+	return nodes, err
 }
 
-func (h *hall) Sessions(_ context.Context, user string) (all []api.Session, err error) {
+func (h *hall) Sessions(_ context.Context, user string) (all []api.Session, silent int, err error) {
 	unlock, err := h.begin()
 	defer unlock()
 	for _, id := range h.sessionsOf(user) {
-		all = append(all, api.Session{ID: id, Node: "n1", Address: "127.0.0.1:4711", Since: opened, Client: "go"})
+		all = append(all, api.Session{ID: id, Node: "n1", Address: "127.0.0.1:4711", Since: opened, Version: "v1", Client: "go"})
 	}
-	return all, err
+	return all, h.silent, err
 }
 
 func (h *hall) Join(_ context.Context, topic, user string) error {

@@ -20,7 +20,8 @@ func TestSession(t *testing.T) {
 		status                int
 		want                  string
 	}{
-		{"GET /v1/nodes", "/v1/nodes", "", 200, `{"nodes":[{"node":"n1"}]}`},
+		{"GET /v1/nodes", "/v1/nodes", "", 200,
+			`{"nodes":[{"node":"n1","state":"ready","address":"127.0.0.1:8000","since":"2026-01-01T00:00:00Z","version":"v1","sessions":3,"users":2}]}`},
 		{"GET /v1/topics/{topic}/messages", "/v1/topics/lobby/messages", "", 200, `"first":0,"head":0,"messages":[],"more":false`},
 		{"POST /v1/topics/{topic}/messages", "/v1/topics/lobby/messages", `{"data": {"n": 1}, "from":"backend","key":"a-1","except":["n1-1"]}`, 200, `{"epoch":"e1","offset":1,"duplicate":false}`},
 		{"POST /v1/topics/{topic}/messages", "/v1/topics/lobby/messages", `{"data":2,"from":"backend","key":"a-1"}`, 200, `"offset":1,"duplicate":true`},
@@ -39,8 +40,8 @@ func TestSession(t *testing.T) {
 		{"POST /v1/topics/{topic}/signals", "/v1/topics/lobby/signals", `{"data":{"typing":true},"from":"bot"}`, 204, ""},
 		{"POST /v1/messages", "/v1/messages", `[{"topic":"lobby","data":3},{"topic":"@alice","data":4},{"topic":"*","data":5,"key":"k"}]`, 200,
 			`{"results":[{"receipt":{"epoch":"e1","offset":3,"duplicate":false}},{"receipt":{"epoch":"e1","offset":2,"duplicate":false,"reached":1}},{"receipt":{"epoch":"e1","offset":3,"duplicate":false}}]}`},
-		{"GET /v1/topics", "/v1/topics?limit=2", "", 200, `{"topics":[{"topic":"*","online":2},{"topic":"@alice","online":0}],"next":"@alice"}`},
-		{"GET /v1/topics", "/v1/topics?cursor=@alice&limit=1", "", 200, `{"topics":[{"topic":"@bob","online":0}],"next":"@bob"}`},
+		{"GET /v1/topics", "/v1/topics?limit=2", "", 200, `{"topics":[{"topic":"*","online":2},{"topic":"@alice","online":1}],"next":"@alice"}`},
+		{"GET /v1/topics", "/v1/topics?cursor=@alice&limit=1", "", 200, `{"topics":[{"topic":"@zoë","online":1}]}`},
 		{"PUT /v1/topics/{topic}/members/{user}", "/v1/topics/lobby/members/alice", "", 204, ""},
 		{"PUT /v1/topics/{topic}/members/{user}", "/v1/topics/lobby/members/nobody", "", 404, `"code":"not_found","retry":false`},
 		{"GET /v1/topics/{topic}/members", "/v1/topics/lobby/members", "", 200, `{"topic":"lobby","version":7,"online":1,"members":["alice"]}`},
@@ -53,7 +54,7 @@ func TestSession(t *testing.T) {
 		{"PUT /v1/topics/{topic}/mutes/{user}", "/v1/topics/lobby/mutes/alice", `{"until":null}`, 204, ""},
 		{"DELETE /v1/topics/{topic}/mutes/{user}", "/v1/topics/lobby/mutes/alice", "", 204, ""},
 		{"PUT /v1/topics/{topic}/mutes/{user}", "/v1/topics/lobby/mutes/bob", `{}`, 204, ""},
-		{"GET /v1/users/{user}", "/v1/users/alice", "", 200, `{"user":"alice","online":true,"sessions":[{"session":"n1-1","node":"n1","address":"127.0.0.1:4711","since":"2026-01-01T00:00:00Z","client":"go"},{"session":"n1-2"`},
+		{"GET /v1/users/{user}", "/v1/users/alice", "", 200, `{"user":"alice","online":true,"sessions":[{"session":"n1-1","node":"n1","address":"127.0.0.1:4711","since":"2026-01-01T00:00:00Z","version":"v1","client":"go"},{"session":"n1-2"`},
 		{"GET /v1/users/{user}", "/v1/users/nobody", "", 200, `{"user":"nobody","online":false,"sessions":[]}`},
 		{"DELETE /v1/sessions/{session}", "/v1/sessions/n1-2", "", 204, ""},
 		{"DELETE /v1/sessions/{session}", "/v1/sessions/n1-2", "", 404, `"code":"not_found"`},
@@ -77,6 +78,19 @@ func TestSession(t *testing.T) {
 	for _, pattern := range api.Patterns() {
 		if !c.seen[pattern] {
 			t.Errorf("%s was never used with success", pattern)
+		}
+	}
+
+	// Nodes that do not answer are marked, and so is what is missing because of them.
+	h.silent = 2
+	for target, want := range map[string]string{
+		"/v1/nodes":        `},{"node":"n2","state":"silent"},{"node":"n3","state":"silent"}]}`,
+		"/v1/topics":       `],"silent":2}`,
+		"/v1/users/nobody": `{"user":"nobody","online":true,"sessions":[],"silent":2}`,
+	} {
+		pattern := "GET " + strings.Replace(target, "nobody", "{user}", 1)
+		if status, answer := c.call(t, pattern, target, ""); status != 200 || !strings.Contains(answer, want) {
+			t.Errorf("%s with silent nodes: %d %s, want %s", target, status, answer, want)
 		}
 	}
 

@@ -143,8 +143,8 @@ func TestJudge(t *testing.T) {
 		body   string
 		ok     bool
 	}{
-		{200, "application/json", `{"nodes":[{"node":"n1"}]}`, true},
-		{200, "application/json", `{"nodes":[{"node":1}]}`, false},
+		{200, "application/json", `{"nodes":[{"node":"n1","state":"silent"}]}`, true},
+		{200, "application/json", `{"nodes":[{"node":"n1","state":"odd"}]}`, false},
 		{200, "application/json", `{"nodes":null}`, false},
 		{200, "application/json", `{"nodes":[],"more":true}`, false},
 		{200, "text/plain", `{"nodes":[]}`, false},

@@ -44,7 +44,8 @@ func (s *server) topics(r *http.Request) (any, error) {
 	out := struct {
 		Topics []topicJSON `json:"topics"`
 		Next   string      `json:"next,omitempty"`
-	}{make([]topicJSON, 0, len(p.Topics)), p.Next}
+		Silent int         `json:"silent,omitempty"`
+	}{make([]topicJSON, 0, len(p.Topics)), p.Next, p.Silent}
 	for _, t := range p.Topics {
 		out.Topics = append(out.Topics, topicJSON{t.Name, t.Online})
 	}

@@ -6,7 +6,13 @@ import (
 )
 
 type nodeJSON struct {
-	Node string `json:"node"`
+	Node     string    `json:"node"`
+	State    string    `json:"state"`
+	Address  string    `json:"address,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	Version  string    `json:"version,omitempty"`
+	Sessions *int      `json:"sessions,omitempty"`
+	Users    *int      `json:"users,omitempty"`
 }
 
 type sessionJSON struct {
@@ -14,6 +20,7 @@ type sessionJSON struct {
 	Node    string    `json:"node"`
 	Address string    `json:"address"`
 	Since   time.Time `json:"since"`
+	Version string    `json:"version"`
 	Client  string    `json:"client,omitempty"`
 }
 
@@ -21,13 +28,18 @@ func (s *server) nodes(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	ids, err := s.backend.Nodes(r.Context())
+	all, err := s.backend.Nodes(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	nodes := make([]nodeJSON, 0, len(ids))
-	for _, id := range ids {
-		nodes = append(nodes, nodeJSON{id})
+	nodes := make([]nodeJSON, 0, len(all))
+	for _, n := range all {
+		out := nodeJSON{Node: n.ID, State: n.State}
+		if !n.Since.IsZero() { // it has answered
+			out.Address, out.Since, out.Version = n.Address, n.Since.UTC(), n.Version
+			out.Sessions, out.Users = &n.Sessions, &n.Users
+		}
+		nodes = append(nodes, out)
 	}
 	return map[string]any{"nodes": nodes}, nil
 }
@@ -47,7 +59,7 @@ func (s *server) user(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sessions, err := s.backend.Sessions(r.Context(), user)
+	sessions, silent, err := s.backend.Sessions(r.Context(), user)
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +67,10 @@ func (s *server) user(r *http.Request) (any, error) {
 		User     string        `json:"user"`
 		Online   bool          `json:"online"`
 		Sessions []sessionJSON `json:"sessions"`
-	}{user, len(sessions) > 0, make([]sessionJSON, 0, len(sessions))}
+		Silent   int           `json:"silent,omitempty"`
+	}{user, len(sessions)+silent > 0, make([]sessionJSON, 0, len(sessions)), silent}
 	for _, x := range sessions {
-		out.Sessions = append(out.Sessions, sessionJSON{x.ID, x.Node, x.Address, x.Since.UTC(), x.Client})
+		out.Sessions = append(out.Sessions, sessionJSON{x.ID, x.Node, x.Address, x.Since.UTC(), x.Version, x.Client})
 	}
 	return out, nil
 }

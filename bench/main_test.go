@@ -31,7 +31,7 @@ func serve(t *testing.T, count int, opts *node.Options) (urls []string) {
 			o = *opts
 		}
 		b := memory.Attach()
-		p := people.Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+		p := people.Attach("", func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 		n := node.New(b, p, facts, &o)
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)

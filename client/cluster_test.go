@@ -24,7 +24,7 @@ func startNodes(t testing.TB, count int) (addrs []string) {
 	memory, people, facts := bus.NewMemory(&bus.Options{LogLength: 100_000}), presence.NewMemory(), store.NewMemory()
 	for range count {
 		b := memory.Attach()
-		p := people.Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+		p := people.Attach("", func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 		n := node.New(b, p, facts, &node.Options{Drain: time.Second})
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error)

@@ -26,7 +26,7 @@ func Example() {
 
 	// A node of its own; usually it is another process.
 	b := bus.NewMemory(nil).Attach()
-	p := presence.NewMemory().Attach(func(topic string, change []byte) { b.Signal(ctx, topic, change) })
+	p := presence.NewMemory().Attach("", func(topic string, change []byte) { b.Signal(ctx, topic, change) })
 	n := node.New(b, p, store.NewMemory(), &node.Options{Drain: time.Second})
 	running.Go(func() { n.Run(ctx) })
 	server := httptest.NewServer(n.Handler())

@@ -144,7 +144,7 @@ type cluster struct {
 func newCluster(t *testing.T, keep int) *cluster {
 	c := &cluster{t: t, m: presence.NewMemory()}
 	c.m.Journal(keep)
-	c.Presence = c.m.Attach(func(string, []byte) {})
+	c.Presence = c.m.Attach("", func(string, []byte) {})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.Run(ctx) }()

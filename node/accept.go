@@ -96,6 +96,7 @@ func (n *Node) take(from netip.AddrPort, k kind) (s *session, done func(), e *no
 		shard: n.shards[number%uint64(len(n.shards))],
 		id:    fmt.Sprintf("%s-%d", n.id, number),
 		since: time.Now().UnixMilli(),
+		agent: newAgent(""),
 	}, done, nil
 }
 
@@ -124,7 +125,7 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind) (s *sessio
 		e.tell(w)
 		return nil, nil
 	}
-	s.bearer = bearer(r)
+	s.bearer, s.agent = bearer(r), newAgent(r.UserAgent())
 	return s, done
 }
 

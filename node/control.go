@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"github.com/rookery-chat/rookery/wire"
@@ -16,14 +15,20 @@ type order struct {
 	Do       string `json:"do"`
 	Topic    string `json:"topic,omitempty"`
 	Session  string `json:"session,omitempty"`  // only this one; "" for all that hear the order
-	Question string `json:"question,omitempty"` // report: which question Topic's node has asked
+	Question string `json:"question,omitempty"` // which question Topic's node has asked
+	After    string `json:"after,omitempty"`    // topics: those that follow this name
+	Limit    int    `json:"limit,omitempty"`    // topics: at most so many
 }
 
 const (
 	doKick   = "kick"
 	doJoin   = "join"
 	doRemove = "remove"
-	doReport = "report"
+
+	// Questions: see report.go.
+	doReport   = "report"   // which sessions of the user?
+	doDescribe = "describe" // what about the node?
+	doTopics   = "topics"   // which topics are its sessions in?
 
 	doSanctions = "sanctions" // look at the bans and mutes: they have changed
 )
@@ -99,22 +104,23 @@ func (s *session) obey(o order) {
 	}
 }
 
-// order passes an order on to every shard: the sessions of a user can be on all of them.
+// order has an order carried out. Those about sessions go to every shard: the sessions of a
+// user can be on all of them.
 func (in *interest) order(topic string, payload []byte) {
 	var o order
-	if err := json.Unmarshal(payload, &o); err != nil || !slices.Contains([]string{doKick, doJoin, doRemove, doReport, doSanctions}, o.Do) {
-		slog.Warn("order ignored: it is of another version", "topic", topic)
-		return
+	if err := json.Unmarshal(payload, &o); err != nil {
+		o = order{}
 	}
 	switch o.Do {
-	case doReport:
+	case doKick, doJoin, doRemove:
+		for _, sh := range in.node.shards {
+			sh.mail.post(func() { sh.obey(topic, o) })
+		}
+	case doReport, doDescribe, doTopics:
 		in.node.answer(topic, o)
-		return
 	case doSanctions:
 		in.node.sanctions.changed()
-		return
-	}
-	for _, sh := range in.node.shards {
-		sh.mail.post(func() { sh.obey(topic, o) })
+	default:
+		slog.Warn("order ignored: it is of another version", "topic", topic)
 	}
 }

@@ -63,7 +63,7 @@ func TestGreedyPeerLeaves(t *testing.T) {
 // What a peer that reads nothing can make a node keep is bounded, whatever it asks for.
 func TestJoinFlood(t *testing.T) {
 	c := newCluster(t, 1, nil)
-	other := c.people.Attach(func(string, []byte) {})
+	other := c.people.Attach("", func(string, []byte) {})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { other.Run(ctx); close(done) }()
@@ -125,7 +125,7 @@ func TestRosterOutgrowsItsNames(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, nil)
 	e := c.nodes[0]
-	other := c.people.Attach(func(topic string, change []byte) { e.bus.Signal(context.Background(), topic, change) })
+	other := c.people.Attach("", func(topic string, change []byte) { e.bus.Signal(context.Background(), topic, change) })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { other.Run(ctx); close(done) }()

@@ -108,20 +108,21 @@ func (in *interest) count() int {
 	return n
 }
 
-// Topics returns the topics that this node's sessions are in, in byte order, at most limit of
+// list returns the topics that this node's sessions are in, in byte order, at most limit of
 // those after the name after.
-func (n *Node) Topics(after string, limit int) []string {
-	in := n.interest
+func (in *interest) list(after string, limit int) []string {
 	in.mu.Lock()
-	var names []string
+	names := make([]string, 0, len(in.topics))
 	for topic, h := range in.topics {
-		if h.shards != 0 && topic > after {
+		if h.shards != 0 {
 			names = append(names, topic)
 		}
 	}
 	in.mu.Unlock()
+	// The rest without mu, which messages on their way need.
+	names = slices.DeleteFunc(names, func(name string) bool { return name <= after })
 	slices.Sort(names)
-	return names[:min(limit, len(names))]
+	return names[:min(max(limit, 0), len(names))]
 }
 
 // run tells the bus, in batches, which topics to deliver, until ctx is done. It is the

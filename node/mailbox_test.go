@@ -11,7 +11,7 @@ import (
 // Messages that a full mailbox left out, and then a new life of the log: what was lost of
 // the old one says nothing of the new.
 func TestOverflowBeforeReset(t *testing.T) {
-	n := New(bus.NewMemory(nil).Attach(), presence.NewMemory().Attach(func(string, []byte) {}), store.NewMemory(), nil)
+	n := New(bus.NewMemory(nil).Attach(), presence.NewMemory().Attach("", func(string, []byte) {}), store.NewMemory(), nil)
 	sh, in := n.shards[0], n.interest
 	lobby := &topic{name: "lobby"}
 	sh.topics["lobby"] = lobby

@@ -67,8 +67,9 @@ func (c *cluster) addWith(t *testing.T, opts *node.Options, facts store.Store) *
 	if opts != nil {
 		o = *opts
 	}
+	o.ID = node.NewID()
 	b := c.memory.Attach()
-	p := c.people.Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+	p := c.people.Attach(o.ID, func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 	e := &edge{Node: node.New(b, p, facts, &o), bus: b, done: make(chan error, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop

@@ -28,6 +28,8 @@ import (
 // Options are a node's settings. The zero value of each field is its default.
 type Options struct {
 	ID         string        // 64 random bits in hex
+	Address    string        // where sessions find it, for who asks about nodes
+	Version    string        // of the program, likewise
 	MaxFrame   int           // bytes of one frame from a session; 64 KiB
 	Heartbeat  time.Duration // how often a session sends something; 25 s
 	Handshakes int           // admitted a second; 2,000
@@ -62,6 +64,8 @@ type Review func(ctx context.Context, topic string, p Publication) ([]byte, erro
 // of their topics.
 type Node struct {
 	id         string             // Fixed at construction.
+	address    string             // Fixed at construction.
+	version    string             // Fixed at construction.
 	bus        bus.Bus            // Fixed at construction.
 	presence   presence.Presence  // Fixed at construction.
 	store      store.Store        // Fixed at construction.
@@ -113,7 +117,7 @@ func New(b bus.Bus, p presence.Presence, st store.Store, opts *Options) *Node {
 		o.ID = NewID()
 	}
 	n := &Node{
-		id: o.ID, bus: b, presence: p, store: st,
+		id: o.ID, address: o.Address, version: o.Version, bus: b, presence: p, store: st,
 		heartbeat:  or(o.Heartbeat, 25*time.Second),
 		maxFrame:   or(o.MaxFrame, wire.MaxFrame),
 		drainDelay: o.DrainDelay,

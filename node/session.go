@@ -34,6 +34,7 @@ type session struct {
 	id     string         // Fixed at construction.
 	from   netip.AddrPort // who calls, the port 0 where it is unknown. Fixed at construction.
 	since  int64          // when it connected, Unix milliseconds. Fixed at construction.
+	agent  agent          // what the peer says it is. Fixed at construction.
 
 	// Owned by the reader, and constant once the session has joined its first topics.
 	user string

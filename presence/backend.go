@@ -54,6 +54,7 @@ type backend interface {
 	reap(ctx context.Context, dead member, topics []string) error
 
 	roster(ctx context.Context, topic, cursor string, limit int) (Roster, error)
+	online(ctx context.Context, topics []string) ([]int, error)
 	members(ctx context.Context) ([]member, error)
 	// steps counts the scripts or steps run so far.
 	steps() uint64

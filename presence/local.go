@@ -197,6 +197,19 @@ func (n *local) Roster(ctx context.Context, topic, cursor string, limit int) (Ro
 	return r, nil
 }
 
+func (n *local) Online(ctx context.Context, topics ...string) ([]int, error) {
+	for _, topic := range topics {
+		if err := checkName(topic); err != nil {
+			return nil, err
+		}
+	}
+	counts, err := n.b.online(ctx, topics)
+	if err != nil {
+		return nil, fmt.Errorf("presence: users online in %d topics: %w", len(topics), err)
+	}
+	return counts, nil
+}
+
 func (n *local) Nodes(ctx context.Context) ([]string, error) {
 	members, err := n.b.members(ctx)
 	if err != nil {

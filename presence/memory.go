@@ -50,11 +50,11 @@ func NewMemory() *Memory {
 	return &Memory{timing: defaultTiming, nodes: map[member]*memoryLease{}, rosters: map[string]*memoryRoster{}, swept: time.Now()}
 }
 
-// Attach adds a node. Notify is given each change of a roster that the node brings
+// Attach adds a node, which Nodes lists by its name. Notify is given each change of a roster that the node brings
 // about, as the payload of a signal of the topic: usually it is the bus's Signal. Its
 // calls are one after the other for the whole cluster, in the order of versions; it must not call back.
-func (m *Memory) Attach(notify func(topic string, payload []byte)) Presence {
-	return newLocal(&memoryNode{cluster: m, notify: notify}, "", m.timing)
+func (m *Memory) Attach(name string, notify func(topic string, payload []byte)) Presence {
+	return newLocal(&memoryNode{cluster: m, notify: notify}, name, m.timing)
 }
 
 // lease finds or makes what is known of an incarnation. mu is held.
@@ -366,6 +366,18 @@ func (n *memoryNode) roster(_ context.Context, topic, cursor string, limit int) 
 		page.Next = page.Users[limit-1]
 	}
 	return page, nil
+}
+
+func (n *memoryNode) online(_ context.Context, topics []string) ([]int, error) {
+	m := n.lock()
+	defer m.mu.Unlock()
+	counts := make([]int, len(topics))
+	for i, t := range topics {
+		if r := m.rosters[t]; r != nil {
+			counts[i] = len(r.online)
+		}
+	}
+	return counts, nil
 }
 
 func (n *memoryNode) members(context.Context) ([]member, error) {

@@ -58,6 +58,8 @@ type Presence interface {
 	// approximately); cursor "" is the first page. A first page takes in the whole
 	// roster when that has at most limit users.
 	Roster(ctx context.Context, topic, cursor string, limit int) (Roster, error)
+	// Online counts the users in each of the topics, without reading who they are.
+	Online(ctx context.Context, topics ...string) ([]int, error)
 	// Nodes lists the nodes that hold a lease, by the names they gave themselves
 	// ([Options].ConnName), or by incarnation where there is no name. A node that died
 	// is in it until it is reaped.

@@ -64,11 +64,11 @@ func (c *memory) notify(topic string, payload []byte) {
 }
 
 func (c *memory) Attach() presencetest.Node {
-	return startNode(c.t, c.m.Attach(c.notify), c.turnsOff, 2*time.Second, func() {})
+	return startNode(c.t, c.m.Attach("", c.notify), c.turnsOff, 2*time.Second, func() {})
 }
 
 func (c *memory) Observe(topic string) *presencetest.Observer {
-	o := presencetest.NewObserver(topic, c.m.Attach(c.notify).Roster)
+	o := presencetest.NewObserver(topic, c.m.Attach("", c.notify).Roster)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.observers[topic] = append(c.observers[topic], o)

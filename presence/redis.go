@@ -387,6 +387,28 @@ func (r *redisNode) roster(ctx context.Context, topic, cursor string, limit int)
 	return page, nil
 }
 
+// online is one round trip (one to each primary, in a cluster), however many topics.
+func (r *redisNode) online(ctx context.Context, topics []string) ([]int, error) {
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	pipe := r.rdb.Pipeline()
+	lengths := make([]*redis.IntCmd, len(topics))
+	for i, t := range topics {
+		lengths[i] = pipe.HLen(ctx, r.topicKeys(r.partition(t), t, member{})[1])
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	counts := make([]int, len(topics))
+	for i, length := range lengths {
+		counts[i] = int(length.Val())
+	}
+	return counts, nil
+}
+
 func (r *redisNode) members(ctx context.Context) ([]member, error) {
 	list, err := r.rdb.ZRange(ctx, r.leaseKeys(member{})[0], 0, -1).Result()
 	if err != nil {

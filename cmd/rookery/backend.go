@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,22 +98,30 @@ func (b backend) DeleteTopic(ctx context.Context, topic string) error {
 	return facts(b.store.DeleteTopic(ctx, topic))
 }
 
-// Topics lists the topics that this node hears: those of its sessions.
+// Topics asks every node for its page of the list, and makes one of them: no place has them all.
 func (b backend) Topics(ctx context.Context, cursor string, limit int) (api.TopicPage, error) {
-	var page api.TopicPage
-	names := b.node.Topics(cursor, limit+1)
+	ids, err := b.nodes(ctx)
+	if err != nil {
+		return api.TopicPage{}, err
+	}
+	names, silent, err := b.node.Topics(ctx, ids, cursor, limit+1)
+	if err != nil {
+		return api.TopicPage{}, told(err)
+	}
+	page := api.TopicPage{Silent: silent}
 	if len(names) > limit {
 		names = names[:limit]
 		page.Next = names[limit-1]
 	}
+	rosters := slices.DeleteFunc(slices.Clone(names), wire.IsInbox) // of inboxes there are none
+	online, err := b.presence.Online(ctx, rosters...)
+	if err != nil {
+		return api.TopicPage{}, facts(err)
+	}
 	for _, name := range names {
-		t := api.Topic{Name: name}
+		t := api.Topic{Name: name, Online: 1}
 		if !wire.IsInbox(name) {
-			r, err := b.presence.Roster(ctx, name, "", 1)
-			if err != nil {
-				return api.TopicPage{}, facts(err)
-			}
-			t.Online = r.Online
+			t.Online, online = online[0], online[1:]
 		}
 		page.Topics = append(page.Topics, t)
 	}
@@ -130,24 +139,44 @@ func (b backend) Members(ctx context.Context, topic, cursor string, limit int) (
 	return api.Roster{Version: r.Version, Online: r.Online, Users: r.Users, Next: r.Next}, nil
 }
 
-func (b backend) Nodes(ctx context.Context) ([]string, error) {
-	nodes, err := b.presence.Nodes(ctx)
-	for i, name := range nodes {
-		nodes[i] = strings.TrimPrefix(name, connPrefix)
+// nodes returns the ids of the nodes that are alive.
+func (b backend) nodes(ctx context.Context) ([]string, error) {
+	ids, err := b.presence.Nodes(ctx)
+	for i, name := range ids {
+		ids[i] = strings.TrimPrefix(name, connPrefix)
 	}
-	return nodes, facts(err)
+	return ids, facts(err)
 }
 
-func (b backend) Sessions(ctx context.Context, user string) ([]api.Session, error) {
-	infos, err := b.node.Sessions(ctx, user)
+func (b backend) Nodes(ctx context.Context) ([]api.Node, error) {
+	ids, err := b.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos, err := b.node.Nodes(ctx, ids)
 	if err != nil {
 		return nil, told(err)
 	}
+	nodes := make([]api.Node, len(infos))
+	for i, n := range infos {
+		nodes[i] = api.Node{
+			ID: n.ID, State: string(n.State), Address: n.Address, Since: n.Since, Version: n.Version,
+			Sessions: n.Sessions, Users: n.Users,
+		}
+	}
+	return nodes, nil
+}
+
+func (b backend) Sessions(ctx context.Context, user string) ([]api.Session, int, error) {
+	infos, silent, err := b.node.Sessions(ctx, user)
+	if err != nil {
+		return nil, 0, told(err)
+	}
 	sessions := make([]api.Session, len(infos))
 	for i, s := range infos {
-		sessions[i] = api.Session{ID: s.ID, Node: s.Node, Address: s.Address, Since: s.Since}
+		sessions[i] = api.Session{ID: s.ID, Node: s.Node, Address: s.Address, Since: s.Since, Version: s.Version, Client: s.Agent}
 	}
-	return sessions, nil
+	return sessions, silent, nil
 }
 
 // someone turns the number of nodes that heard an order into the API's answer.

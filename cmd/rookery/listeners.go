@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/rookery-chat/rookery/proxy"
@@ -62,6 +63,19 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	// Sessions have their own heartbeat: the kernel's probes would cost more than it does.
 	lc := net.ListenConfig{KeepAlive: -1}
 	return lc.Listen(ctx, "tcp", addr)
+}
+
+// reachable is where others find a listener: at this machine's name, when it listens everywhere.
+func reachable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return addr.String()
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return addr.String()
+	}
+	return net.JoinHostPort(name, port)
 }
 
 // checkListeners refuses addresses that would open the node to the world by mistake.

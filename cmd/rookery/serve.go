@@ -97,17 +97,16 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := node.New(b, p, st, &node.Options{
-		Auth: verifier, Anonymous: c.Anonymous, Closed: c.Rooms == "closed", Origins: c.Origins,
-		Limits: c.Limits.node(), Proxies: proxies, Review: c.Hook.review(h),
-		ID: id, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
-	})
-
 	l, err := c.listen(ctx, proxies)
 	if err != nil {
 		return err
 	}
 	defer l.close()
+	n := node.New(b, p, st, &node.Options{
+		Auth: verifier, Anonymous: c.Anonymous, Closed: c.Rooms == "closed", Origins: c.Origins,
+		Limits: c.Limits.node(), Proxies: proxies, Review: c.Hook.review(h),
+		ID: id, Address: reachable(l.public.Addr()), Version: version, Handshakes: c.Handshakes, DrainDelay: c.DrainDelay, Drain: c.Drain, Registerer: registry,
+	})
 	slog.Info("listening", "addr", l.public.Addr().String(), "admin", l.admin.Addr().String(), "node", id, "version", version)
 
 	mux := http.NewServeMux()
@@ -249,7 +248,7 @@ func (c *serveCmd) connect(id string) (w ways, err error) {
 		if c.Hook.URL != "" {
 			w.journal = people.Journal(journalLength)
 		}
-		w.presence = people.Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+		w.presence = people.Attach(connPrefix+id, func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 		return w, nil
 	}
 	opts, err := bus.ParseURLs(c.Redis)

@@ -37,7 +37,7 @@ func buildRookery(t *testing.T) string {
 // startNode runs a node in this process until the test ends, and returns its address.
 func startNode(t *testing.T, opts *bus.Options) string {
 	b := bus.NewMemory(opts).Attach()
-	p := presence.NewMemory().Attach(func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
+	p := presence.NewMemory().Attach("", func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 	n := node.New(b, p, store.NewMemory(), &node.Options{Drain: time.Second})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)

@@ -70,6 +70,7 @@ func Run(t *testing.T, with func(t *testing.T, test func(t *testing.T, c Cluster
 		{"BadNames", testBadNames},
 		{"Pages", testPages},
 		{"Storm", testStorm},
+		{"Online", testOnline},
 		{"Nodes", testNodes},
 		{"RunOnce", testRunOnce},
 		{"Journal", testJournal},
@@ -345,6 +346,32 @@ func testStorm(t *testing.T, c Cluster) {
 		if err != nil || r.Online != users+1 {
 			t.Errorf("%d online in %s (%v), not %d", r.Online, topic, err, users+1)
 		}
+	}
+}
+
+// Counts are those of the rosters, of topics in all partitions.
+func testOnline(t *testing.T, c Cluster) {
+	a, b := c.Attach(), c.Attach()
+	topics := []string{"nowhere"}
+	want := []int{0}
+	for i := range 20 {
+		topic := fmt.Sprint("room", i)
+		join(t, a, topic, "alice")
+		if i%2 == 0 {
+			join(t, b, topic, "alice", "bob")
+		}
+		topics, want = append(topics, topic), append(want, 2-i%2)
+	}
+	for _, n := range []Node{a, b} {
+		if got, err := n.Online(context.Background(), topics...); err != nil || !slices.Equal(got, want) {
+			t.Errorf("online in %q: %v, %v; not %v", topics, got, err, want)
+		}
+	}
+	if got, err := a.Online(context.Background()); err != nil || len(got) != 0 {
+		t.Errorf("online nowhere: %v, %v", got, err)
+	}
+	if _, err := a.Online(context.Background(), "a{b}"); err == nil {
+		t.Error("online in a name with braces is no error")
 	}
 }
 
