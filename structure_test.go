@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"examples/datasync":  {"client", "wire"},
 	"examples/groupchat": {},
 	"examples/push":      {},
+	"examples/ticker":    {"client", "wire"},
 
 	// For tests alone: nothing above may import these.
 	"bus/bustest":           {"bus"},
