@@ -19,13 +19,15 @@ import (
 func TestNoSecretInTheLog(t *testing.T) {
 	t.Parallel()
 	const secret, key, push = "a secret of more than thirty-two bytes", "api-key-0123456789", "push-secret-0123456789"
+	const hookPassword, whsec = "hook-password-0123456789", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // the standard's own example
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	pushAddr := l.Addr().String()
 	l.Close()
-	node := serve(t, redistest.Start(t), "--log-level=debug", "--auth-secret="+secret, "--api-key="+key, "--push="+pushAddr, "--push-secret="+push)
+	node := serve(t, redistest.Start(t), "--log-level=debug", "--auth-secret="+secret, "--api-key="+key, "--push="+pushAddr, "--push-secret="+push,
+		"--hook=http://user:"+hookPassword+"@127.0.0.1:1/?token="+hookPassword, "--hook-secret="+hookSecret, "--hook-secret="+whsec, "--hook-publish")
 	good, err := auth.Mint(secret, "alice", time.Hour, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -74,12 +76,13 @@ func TestNoSecretInTheLog(t *testing.T) {
 		got += n
 	}
 	conn.Close()
+	await(t, "the hook failed", func() bool { return strings.Contains(node.said(), "hook: events wait") })
 	node.kill()
 	log := node.said()
 	if !strings.Contains(log, "listening") {
 		t.Fatal("there is no log to look at")
 	}
-	for _, word := range append(tokens, secret, key, push) {
+	for _, word := range append(tokens, secret, key, push, hookPassword, hookSecret, strings.TrimPrefix(whsec, "whsec_")) {
 		if strings.Contains(log, word) || strings.Contains(log, strings.Split(word, ".")[0]+".") && strings.Contains(word, ".") {
 			t.Errorf("the log tells %q", word)
 		}
