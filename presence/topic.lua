@@ -59,11 +59,11 @@ local function publish(names)
   local change = 'p ' .. last[1] .. ' ' .. version .. ' ' .. count .. table.concat(names)
   if #names > 0 and ARGV[4] ~= '0' then
     redis.call('XADD', journal, '*', roster, change)
-    redis.call('EXPIRE', journal, day)
+    redis.call('EXPIRE', journal, 7 * day)
     local over = redis.call('XTRIM', journal, 'MAXLEN', ARGV[4])
     if over > 0 then
       redis.call('INCRBY', lost, over)
-      redis.call('EXPIRE', lost, day)
+      redis.call('EXPIRE', lost, 7 * day)
     end
   end
   redis.call('SPUBLISH', ARGV[2], ARGV[3] .. change)
