@@ -177,7 +177,10 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	conn.SetDeadline(time.Time{})
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
-	conn, held := proxy.Unwrap(conn)
+	conn, held, err := proxy.Unwrap(conn)
+	if err != nil {
+		return nil, nil, err // cannot be: the request came after the header
+	}
 	k := newSocket(conn, slices.Concat(early, held))
 	h.socket, h.buffer = k, bufio.NewReaderSize(k, readBuffer)
 	return k, bufio.NewReadWriter(h.buffer, bufio.NewWriterSize(k, writeBuffer)), nil

@@ -4,10 +4,16 @@ import "github.com/rookery-chat/rookery/wire"
 
 // An encoding is one frame's JSON as every session gets it, made once: behind the header
 // of a WebSocket frame, and before the end of a line. Its bytes never change.
-type encoding struct{ bytes []byte }
+type encoding struct {
+	bytes  []byte
+	header int // bytes of the header
+}
 
 // text is the JSON as a WebSocket text frame.
 func (e encoding) text() []byte { return e.bytes[:len(e.bytes)-1] }
+
+// line is the JSON as a line.
+func (e encoding) line() []byte { return e.bytes[e.header:] }
 
 // headerRoom is what the header of a WebSocket frame takes at most.
 const headerRoom = 10
@@ -24,7 +30,7 @@ func seal(buf []byte) encoding {
 	header := wire.AppendTextHeader(h[:0], len(buf)-headerRoom)
 	start := headerRoom - len(header)
 	copy(buf[start:], header)
-	return encoding{append(buf, '\n')[start:]}
+	return encoding{bytes: append(buf, '\n')[start:], header: len(header)}
 }
 
 // textFrame makes a WebSocket text frame of json, for one session.

@@ -100,10 +100,11 @@ func (e *edge) end(t *testing.T) {
 
 func (e *edge) url(path string) string { return "ws" + strings.TrimPrefix(e.server.URL, "http") + path }
 
-// A peer is a raw WebSocket connection: what a test sends is what the node gets.
+// A peer is a raw connection: what a test sends is what the node gets.
 type peer struct {
 	t    *testing.T
 	conn *websocket.Conn
+	line *lineConn      // of a peer without a WebSocket, conn is nil
 	skip func(any) bool // frames that want does not look at
 }
 
@@ -133,6 +134,10 @@ func (p *peer) send(c wire.Command) { p.t.Helper(); p.write(string(c.Append(nil)
 
 func (p *peer) write(text string) {
 	p.t.Helper()
+	if p.line != nil {
+		p.line.write(p.t, text+"\n")
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := p.conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
@@ -141,6 +146,9 @@ func (p *peer) write(text string) {
 }
 
 func (p *peer) read() ([]byte, error) {
+	if p.line != nil {
+		return p.line.read()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, b, err := p.conn.Read(ctx)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -95,7 +96,11 @@ var errClosed = errors.New("session closed")
 // accept counted it in, as one that Node.Run waits for.
 func (s *session) run() {
 	s.begin()
-	s.end(s.read())
+	err := s.read()
+	if errors.Is(err, errLeft) {
+		s.finish()
+	}
+	s.end(err)
 }
 
 func (s *session) begin() {
@@ -144,10 +149,12 @@ func (s *session) handleNext(handle func([]byte) error) error {
 			buffers.Put(b)
 		}
 	}()
-	if err := s.next(b); err != nil {
+	err := s.next(b)
+	blank := errors.Is(err, errBlank)
+	if err != nil && !blank {
 		return err
 	}
-	if err := s.slowDown(b.Len()); err != nil {
+	if err := s.slowDown(b.Len()); err != nil || blank {
 		return err
 	}
 	s.turn.Lock()
@@ -182,6 +189,14 @@ func (s *session) refuse(code wire.CloseCode, e *wire.Error) error {
 	return errClosed
 }
 
+// finish waits until the peer, which says nothing more but may listen, has what it asked for.
+func (s *session) finish() {
+	s.shard.mail.post(func() { s.shard.finish(s) })
+	if s.waitDrained() == nil {
+		s.socket.helper.Wait()
+	}
+}
+
 // reply sends one of the session's own frames.
 func (s *session) reply(json []byte) {
 	b := s.kind.own(json)
@@ -198,6 +213,11 @@ func (s *session) waitRoom(limit int) error {
 	if s.unread <= limit {
 		return nil
 	}
+	return s.waitDrained()
+}
+
+// waitDrained blocks until the session's own frames are written.
+func (s *session) waitDrained() error {
 	drained := make(chan struct{})
 	s.shard.mail.post(func() {
 		if s.gone || s.outBytes == 0 {
@@ -266,6 +286,12 @@ func closeCode(err error) wire.CloseCode {
 	}
 	if code := websocket.CloseStatus(err); code >= 0 {
 		return wire.CloseCode(code)
+	}
+	if errors.Is(err, errLeft) {
+		return wire.CloseNormal
+	}
+	if errors.Is(err, syscall.ETIMEDOUT) {
+		return wire.CloseLost // as the kernel found out
 	}
 	return lost
 }

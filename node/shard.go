@@ -379,6 +379,17 @@ func (sh *shard) close(s *session, g *wire.Goodbye, code wire.CloseCode, reason 
 	sh.markSession(s)
 }
 
+// finish lets a session end whose peer has said its last: what waits for it is written, and
+// nothing more.
+func (sh *shard) finish(s *session) {
+	if s.gone || s.last {
+		return
+	}
+	s.last = true
+	s.closeBy = time.Now().Add(sh.node.rhythm.stuck).UnixMilli()
+	sh.markSession(s)
+}
+
 // tick looks after silent, stuck and closing sessions and unused topics.
 func (sh *shard) tick(now time.Time) {
 	for _, s := range sh.sessions {
@@ -395,8 +406,8 @@ func (sh *shard) tick(now time.Time) {
 	}
 }
 
-// examine pings a session that has been silent, and closes one that is dead or stuck. Bytes
-// that the peer's TCP acknowledges are a sign of life too.
+// examine pings a session that has been silent, where its kind does, and closes one that is dead
+// or stuck. Bytes that the peer's TCP acknowledges are a sign of life too.
 func (sh *shard) examine(s *session, now time.Time) {
 	switch {
 	case s.gone:
@@ -408,9 +419,9 @@ func (sh *shard) examine(s *session, now time.Time) {
 		return
 	}
 	r := sh.node.rhythm
-	heard, blocked := s.socket.heard.Load(), s.socket.isBlocked()
+	heard, blocked, pings := s.socket.heard.Load(), s.socket.isBlocked(), s.kind.ping() != nil
 	since := func(ms int64) time.Duration { return time.Duration(now.UnixMilli()-ms) * time.Millisecond }
-	if since(heard) < r.ping-r.tick && !blocked {
+	if !blocked && (!pings || since(heard) < r.ping-r.tick) {
 		s.pinged, s.ackedAt = false, 0
 		return
 	}
@@ -421,9 +432,10 @@ func (sh *shard) examine(s *session, now time.Time) {
 	}
 	idle := since(max(heard, s.lifeAt))
 	switch {
-	case blocked && since(s.ackedAt) >= r.stuck, blocked && idle >= r.lost:
+	case blocked && since(s.ackedAt) >= r.stuck, blocked && pings && idle >= r.lost:
 		s.code = wire.CloseLost
 		sh.cut(s)
+	case !pings: // whether it lives is the kernel's to find out
 	case idle >= r.lost:
 		sh.close(s, nil, wire.CloseLost, "heartbeat lost")
 	case idle >= r.ping && !s.pinged:

@@ -25,7 +25,9 @@ const sendBuffer = 32 << 10
 type socket struct {
 	net.Conn                 // Fixed at construction.
 	raw      syscall.RawConn // Fixed at construction. Nil when the connection has none (TLS): the helper then does every write.
-	early    []byte          // Read before the upgrade. Owned by the reader.
+	early    []byte          // Read before its time: before the upgrade, or to wait for it. Owned by the reader.
+	// The end of what we write is told to the peer's TCP, not in a close frame. Fixed at construction.
+	halfClose bool
 
 	heard atomic.Int64 // when the last byte came in, Unix milliseconds
 
@@ -96,10 +98,16 @@ func (k *socket) Write(p []byte) (int, error) {
 }
 
 // awaitInput waits until there is something to read, or an error to be found by reading. A
-// reader that waits here, and not under the library, needs a fraction of the stack.
+// reader that waits here, and not under the library, needs a fraction of the stack, and no buffer.
 func (k *socket) awaitInput() error {
-	if k.raw == nil || len(k.early) > 0 {
+	if len(k.early) > 0 {
 		return nil
+	}
+	if k.raw == nil {
+		first := make([]byte, 1)
+		n, err := k.Read(first)
+		k.early = first[:n]
+		return err
 	}
 	return k.raw.Read(hasInput)
 }
@@ -136,7 +144,7 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 	}
 	if k.raw == nil {
 		k.wait(append([]byte(nil), buf...))
-		k.ended = last
+		k.ended = last // the helper looks at it when it is done
 		return len(frames), nil
 	}
 	n, err := k.try(buf)
@@ -162,6 +170,9 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 	}
 	if last && taken == len(frames) {
 		k.ended = true
+		if !k.blocked {
+			k.closeWrite()
+		}
 	}
 	return taken, nil
 }
@@ -240,7 +251,11 @@ func (k *socket) wait(rest []byte) {
 				continue
 			}
 			k.blocked = false
+			ended := k.ended
 			k.mu.Unlock()
+			if ended {
+				k.closeWrite()
+			}
 			k.onReady()
 			return
 		}
@@ -307,13 +322,20 @@ func (k *socket) acknowledged() uint64 {
 // abort ends the connection at once. A helper that waits ends too.
 func (k *socket) abort() { k.Conn.Close() }
 
+// closeWrite tells the peer's TCP that nothing more comes, where that is not told otherwise.
+func (k *socket) closeWrite() {
+	if c, ok := k.Conn.(interface{ CloseWrite() error }); ok && k.halfClose {
+		c.CloseWrite()
+	}
+}
+
 // linger closes the connection after the peer had a moment to read the last frames:
 // closing with unread input makes the kernel send a reset, which would overtake them.
 func (k *socket) linger() {
-	if tcp, ok := k.Conn.(*net.TCPConn); ok && !k.isBlocked() {
-		tcp.CloseWrite()
-		tcp.SetReadDeadline(time.Now().Add(lingerTime))
-		io.CopyN(io.Discard, tcp, lingerBytes)
+	if c, ok := k.Conn.(interface{ CloseWrite() error }); ok && !k.isBlocked() {
+		c.CloseWrite()
+		k.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+		io.CopyN(io.Discard, k.Conn, lingerBytes)
 	}
 	k.Conn.Close()
 	k.helper.Wait()

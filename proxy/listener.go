@@ -149,6 +149,9 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
+// NetConn returns the connection under c, as that of a tls.Conn does.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite lets an HTTP server end a connection after an error without losing its answer.
 func (c *conn) CloseWrite() error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
@@ -158,12 +161,13 @@ func (c *conn) CloseWrite() error {
 }
 
 // Unwrap returns the connection that the kernel knows, for who wants more of it than net.Conn
-// offers, and what was read of it beyond the header. Call it once, when nobody else reads.
-func Unwrap(c net.Conn) (net.Conn, []byte) {
+// offers, and what was read of it beyond the header. The error is that of a header that is none. Call
+// it once, when nobody else reads.
+func Unwrap(c net.Conn) (net.Conn, []byte, error) {
 	p, ok := c.(*conn)
 	if !ok {
-		return c, nil
+		return c, nil, nil
 	}
-	p.header()
-	return p.Conn, p.early
+	err := p.header()
+	return p.Conn, p.early, err
 }

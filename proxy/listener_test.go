@@ -93,7 +93,7 @@ func TestListen(t *testing.T) {
 			}
 			var early []byte
 			if unwrap {
-				c, early = proxy.Unwrap(c)
+				c, early, _ = proxy.Unwrap(c)
 				if _, ok := c.(*net.TCPConn); !ok {
 					t.Errorf("%s: unwrapped to %T", name, c)
 				}
@@ -122,6 +122,9 @@ func TestBadHeader(t *testing.T) {
 		c := accept(t, l)
 		if b, err := io.ReadAll(c); err == nil || len(b) > 0 {
 			t.Errorf("%q: read %q, %v", header, b, err)
+		}
+		if _, _, err := proxy.Unwrap(c); err == nil {
+			t.Errorf("%q: unwrapped", header)
 		}
 		if got := c.RemoteAddr().String(); !strings.HasPrefix(got, trusted) {
 			t.Errorf("%q: from %s", header, got)
