@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"examples/groupchat": {},
 	"examples/push":      {},
 	"examples/ticker":    {"client", "wire"},
+	"examples/chat":      {},
 
 	// For tests alone: nothing above may import these.
 	"bus/bustest":           {"bus"},

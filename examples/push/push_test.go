@@ -8,12 +8,17 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
 	"github.com/rookery-chat/rookery/internal/exampletest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // An example is the README's one command, running at addresses of its own.
 type example struct {
@@ -198,14 +203,15 @@ func answer(t *testing.T, text string) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
+	var serving sync.WaitGroup
+	t.Cleanup(func() { l.Close(); serving.Wait() })
+	serving.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			serving.Go(func() {
 				defer conn.Close()
 				conn.Read(make([]byte, 1024))
 				switch text {
@@ -215,8 +221,8 @@ func answer(t *testing.T, text string) (addr string) {
 				default:
 					conn.Write([]byte(text))
 				}
-			}()
+			})
 		}
-	}()
+	})
 	return l.Addr().String()
 }
