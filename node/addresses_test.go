@@ -22,10 +22,10 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-// loopback is trusted as a proxy, so that a test can call from any address.
-func loopback(t *testing.T) proxy.Trusted {
+// trust makes proxies of networks.
+func trust(t *testing.T, networks ...string) proxy.Trusted {
 	t.Helper()
-	p, err := proxy.ParseTrusted([]string{"loopback", "192.0.2.0/24"})
+	p, err := proxy.ParseTrusted(networks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func value(t *testing.T, r *prometheus.Registry, name, label string) float64 {
 func shaken(t *testing.T, o node.Options) (shake func(from, forwarded string) *http.Response, ips func() int) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	o.Registerer, o.Proxies, o.Handshakes = registry, loopback(t), 1_000_000
+	o.Registerer, o.Proxies, o.Handshakes = registry, trust(t, "192.0.2.0/24"), 1_000_000
 	n := node.New(bus.NewMemory(nil).Attach(), presence.NewMemory().Attach(func(string, []byte) {}), store.NewMemory(), &o)
 	h := n.Handler()
 	shake = func(from, forwarded string) *http.Response {
@@ -157,7 +157,7 @@ func TestAddressesAreForgotten(t *testing.T) {
 	})
 }
 
-// from dials as somebody at an address.
+// from dials as somebody at an address, by way of loopback as a trusted proxy.
 func from(t *testing.T, e *edge, path, address string) (*peer, *http.Response) {
 	t.Helper()
 	conn, r, err := websocket.Dial(t.Context(), e.url(path), &websocket.DialOptions{
@@ -175,7 +175,7 @@ func from(t *testing.T, e *edge, path, address string) (*peer, *http.Response) {
 func TestSessionsOfAnAddress(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	c := newCluster(t, 1, &node.Options{Drain: time.Second, Limits: node.Limits{IPSessions: 2, IPHandshakes: 10_000}, Proxies: loopback(t), Registerer: registry})
+	c := newCluster(t, 1, &node.Options{Drain: time.Second, Limits: node.Limits{IPSessions: 2, IPHandshakes: 10_000}, Proxies: trust(t, "loopback"), Registerer: registry})
 	e := c.nodes[0]
 	const address = "203.0.113.7"
 	first, _ := from(t, e, "/ws", address)
@@ -216,7 +216,7 @@ func TestBadTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One handshake a second is earned, and twenty are paid for a bad token.
-	c := newCluster(t, 1, &node.Options{Drain: time.Second, Auth: verifier, Limits: node.Limits{IPHandshakes: 1}, Proxies: loopback(t)})
+	c := newCluster(t, 1, &node.Options{Drain: time.Second, Auth: verifier, Limits: node.Limits{IPHandshakes: 1}, Proxies: trust(t, "loopback")})
 	e := c.nodes[0]
 	good, _ := auth.Mint(secret, "alice", time.Hour, nil)
 	expired, _ := auth.Mint(secret, "alice", -time.Hour, nil)
