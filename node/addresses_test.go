@@ -54,7 +54,7 @@ func shaken(t *testing.T, o node.Options) (shake func(from, forwarded string) *h
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	o.Registerer, o.Proxies, o.Handshakes = registry, trust(t, "192.0.2.0/24"), 1_000_000
-	n := node.New(bus.NewMemory(nil).Attach(), presence.NewMemory().Attach(func(string, []byte) {}), store.NewMemory(), &o)
+	n := node.New(bus.NewMemory(nil).Attach(), presence.NewMemory().Attach(node.NewID(), func(string, []byte) {}), store.NewMemory(), &o)
 	h := n.Handler()
 	shake = func(from, forwarded string) *http.Response {
 		r := httptest.NewRequestWithContext(context.Background(), "GET", "/ws", nil)
@@ -193,7 +193,7 @@ func TestSessionsOfAnAddress(t *testing.T) {
 	if got := value(t, registry, "rookery_limited_total", "ip_sessions"); got != 2 {
 		t.Errorf("counted %v", got)
 	}
-	found, err := e.Sessions(t.Context(), "alice")
+	found, _, err := e.Sessions(t.Context(), "alice")
 	if err != nil || len(found) != 1 || found[0].Address != address {
 		t.Errorf("alice's sessions: %+v, %v", found, err)
 	}
