@@ -1,6 +1,14 @@
 package bench
 
-var AppendFrame = appendFrame
+import (
+	"testing"
+	"time"
+)
+
+var (
+	AppendFrame = appendFrame
+	Field       = field
+)
 
 // Split returns the messages of a server's bytes that come in pieces.
 func Split(pieces ...[]byte) (messages []string, err error) {
@@ -41,4 +49,24 @@ func Tally(head uint64, offsets ...uint64) (received, doubled, missing, disorder
 	}
 	t.end(&c, head)
 	return t.received, t.doubled, t.missing, t.disordered
+}
+
+type Publication struct{ *publication }
+
+func NewPublication(topic string, payload int, echo bool) Publication {
+	return Publication{newPublication(topic, payload, echo)}
+}
+
+func (p Publication) Stamp(id uint64, sent time.Duration) []byte { return p.stamp(id, sent) }
+
+var SentTime = sentTime
+
+// Unmask returns what a client's frame holds.
+func Unmask(t *testing.T, b []byte) []byte {
+	t.Helper()
+	f, size, err := nextFrame(b, true)
+	if err != nil || size != len(b) || f.opcode != opText || !f.final {
+		t.Fatalf("not one text frame: %+v, %d of %d bytes, %v", f, size, len(b), err)
+	}
+	return f.payload
 }

@@ -24,8 +24,8 @@ type writer struct {
 	publication *publication
 }
 
-// patience bounds the wait for deliveries that are under way.
-const patience = 10 * time.Second
+// patience is how long to wait for deliveries that are under way after the last one came.
+const patience = 5 * time.Second
 
 // publish makes the next publication, which was due at a time of the pool's clock.
 func (l *load) publish(due time.Duration) {
@@ -72,8 +72,14 @@ func (l *load) steady(ctx context.Context, perSecond float64, d time.Duration) e
 
 // settle waits until all that was published is answered and delivered, or does not come.
 func (l *load) settle(ctx context.Context) error {
-	late := false
-	l.after(patience, func() { late = true })
+	received, since, late := l.tally.received, time.Now(), false
+	stop := l.every(patience/10, func() {
+		if received != l.tally.received {
+			received, since = l.tally.received, time.Now()
+		}
+		late = time.Since(since) >= patience
+	})
+	defer stop()
 	return l.wait(ctx, func() bool {
 		return late || l.acks+l.denials >= l.published && l.tally.received >= l.due()
 	})

@@ -84,6 +84,20 @@ func (l *loop) after(d time.Duration, do func()) { l.at(time.Now().Add(d), do) }
 
 func (l *loop) at(t time.Time, do func()) { heap.Push(&l.timers, timer{t, do}) }
 
+// every calls do now and then each d, until stop is called.
+func (l *loop) every(d time.Duration, do func()) (stop func()) {
+	stopped := false
+	var tick func()
+	tick = func() {
+		if !stopped {
+			do()
+			l.after(d, tick)
+		}
+	}
+	tick()
+	return func() { stopped = true }
+}
+
 // run serves until done, or until ctx is: then it returns its cause.
 func (l *loop) run(ctx context.Context, done func() bool) error {
 	stop := context.AfterFunc(ctx, func() { unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })

@@ -215,14 +215,5 @@ func (p *pool) show(what string, share func() float64) (stop func()) {
 	if p.opts.Progress == nil {
 		return func() {}
 	}
-	stopped := false
-	var tick func()
-	tick = func() {
-		if !stopped {
-			p.opts.Progress(what, share())
-			p.after(200*time.Millisecond, tick)
-		}
-	}
-	tick()
-	return func() { stopped = true }
+	return p.every(200*time.Millisecond, func() { p.opts.Progress(what, share()) })
 }

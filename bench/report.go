@@ -85,6 +85,16 @@ func (r *Report) cpu(o *Options, u usage, count float64, of string) {
 	r.add("bench_cpu_us_per_"+of, u.own*µs/count)
 }
 
+// memory adds what each of some connections holds.
+func (r *Report) memory(o *Options, u usage, connections int) {
+	if len(o.PIDs) > 0 {
+		r.add("server_rss_kib_per_connection", kib(u.serverRSS, connections))
+	}
+	if len(o.RedisPIDs) > 0 {
+		r.add("redis_rss_kib_per_connection", kib(u.redisRSS, connections))
+	}
+}
+
 // latency adds the percentiles of a histogram of µs, and keeps the histogram.
 func (r *Report) latency(name string, h *hdrhistogram.Histogram) {
 	const ms = 1e3

@@ -9,23 +9,25 @@ import (
 // and a node limits how many a session may make.
 const saturators = 16
 
+// maxWindow is less than what a node's log holds of a topic.
+const maxWindow = 512
+
 // probe is how long one size of the window is tried.
 const probe = time.Second
 
 // saturate looks for the number of messages under way that gives the greatest rate within the bound of latency, and
 // measures with it. More under way than the servers can take would only make a queue.
 func (l *load) saturate(ctx context.Context, d, bound time.Duration) (window int, err error) {
-	best := 0.0
-	for try := 1; try <= 1<<12; try *= 2 {
+	best, worse := 0.0, 0
+	for try := 1; try <= maxWindow && worse < 2; try *= 2 {
 		rate, p99, err := l.push(ctx, try, probe)
 		if err != nil {
 			return try, err
 		}
-		if p99 > bound || rate < best*0.9 {
-			break
-		}
-		if rate > best {
-			best, window = rate, try
+		if p99 <= bound && rate > best {
+			best, window, worse = rate, try, 0
+		} else {
+			worse++ // once can be chance
 		}
 	}
 	window = max(window, 1)

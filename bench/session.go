@@ -238,7 +238,7 @@ func (s *session) frame(f any, size int) error {
 }
 
 func (s *session) welcome(w *wire.Welcome) error {
-	s.id = w.Session
+	s.id, s.user = w.Session, w.User
 	p := s.pool
 	if s.positions != nil {
 		for topic, j := range w.Topics {

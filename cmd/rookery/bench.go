@@ -16,7 +16,13 @@ import (
 )
 
 type benchCmd struct {
-	Fanout fanoutCmd `cmd:"" help:"One session publishes, a thousand get it."`
+	Fanout   fanoutCmd   `cmd:"" help:"One session publishes, a thousand get it."`
+	Rooms    roomsCmd    `cmd:"" help:"Many small rooms, whose members publish in turn."`
+	Idle     idleCmd     `cmd:"" help:"Sessions that say nothing but their heartbeat: memory, and CPU time a minute."`
+	Connect  connectCmd  `cmd:"" help:"Sessions that come in, as fast as they are let in."`
+	Resume   resumeCmd   `cmd:"" help:"All sessions come back at once after a cut, and catch up."`
+	Churn    churnCmd    `cmd:"" name:"presence-churn" help:"A room that sees others come and go."`
+	Baseline baselineCmd `cmd:"" help:"Serve as little as can be served, to measure beside it."`
 }
 
 // benchFlags are what all scenarios take.
@@ -43,7 +49,50 @@ type fanoutCmd struct {
 	bench.Fanout
 }
 
-func (c *fanoutCmd) Run(ctx context.Context) error { return c.run(ctx, &c.Fanout) }
+type roomsCmd struct {
+	benchFlags
+	bench.Rooms
+}
+
+type idleCmd struct {
+	benchFlags
+	bench.Idle
+}
+
+type connectCmd struct {
+	benchFlags
+	bench.Connect
+}
+
+type resumeCmd struct {
+	benchFlags
+	bench.Resume
+}
+
+type churnCmd struct {
+	benchFlags
+	bench.Churn
+}
+
+func (c *fanoutCmd) Run(ctx context.Context) error  { return c.run(ctx, &c.Fanout) }
+func (c *roomsCmd) Run(ctx context.Context) error   { return c.run(ctx, &c.Rooms) }
+func (c *idleCmd) Run(ctx context.Context) error    { return c.run(ctx, &c.Idle) }
+func (c *connectCmd) Run(ctx context.Context) error { return c.run(ctx, &c.Connect) }
+func (c *resumeCmd) Run(ctx context.Context) error  { return c.run(ctx, &c.Resume) }
+func (c *churnCmd) Run(ctx context.Context) error   { return c.run(ctx, &c.Churn) }
+
+type baselineCmd struct {
+	Listen string `default:"127.0.0.1:8000" env:"ROOKERY_LISTEN" help:"Address to serve on."`
+}
+
+func (c *baselineCmd) Run(ctx context.Context) error {
+	l, err := listen(ctx, c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	fmt.Fprintln(os.Stderr, "the baseline listens on", l.Addr())
+	return bench.Baseline(ctx, l)
+}
 
 // run measures, prints what was found, and fails when a delivery did not come as it should.
 func (f *benchFlags) run(ctx context.Context, s scenario) error {
