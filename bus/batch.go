@@ -95,6 +95,7 @@ func (b *batcher) exec(calls []*call, pick func(*call) bool) {
 	pipe := b.client.Pipeline()
 	for _, c := range calls {
 		if pick(c) {
+			c.cmd.SetErr(errUnanswered)
 			pipe.Process(ctx, c.cmd)
 		}
 	}
@@ -102,6 +103,11 @@ func (b *batcher) exec(calls []*call, pick func(*call) bool) {
 		pipe.Exec(ctx) // every command has its own error
 	}
 }
+
+// errUnanswered is the error of a command until its answer is read. When a new connection is
+// refused with an error of Redis' own (BUSY, LOADING), the library runs no command of the pipeline
+// and gives them no error either: each would seem to have succeeded, with nothing.
+var errUnanswered = errors.New("the connection to Redis was refused")
 
 // insist sends the command that attempt makes until Redis has answered it, patience or
 // ctx is at its end, or an error says that trying again does not help. The command must be

@@ -220,9 +220,11 @@ func (w *witness) take(ctx context.Context, f any) error {
 	case *wire.Reset:
 		w.set(f.Topic, wire.Position{Epoch: f.Epoch, Offset: f.After})
 		w.log.Add(judge.Record{Act: judge.Reset, Topic: f.Topic, Epoch: f.Epoch, Offset: f.After, Recovered: f.Recovered})
+	case *wire.Members:
+		w.roster(f.Topic, f.Roster)
 	case *wire.Presence:
 		if f.Reload {
-			return w.send(ctx, wire.Command{Type: "join", Topic: f.Topic, After: w.position(f.Topic), Presence: true})
+			return w.send(ctx, wire.Command{Type: "members", Topic: f.Topic})
 		}
 		w.mu.Lock()
 		in := w.users[f.Topic]
@@ -260,15 +262,19 @@ func (w *witness) joined(topic string, j wire.Joined) {
 	w.set(topic, wire.Position{Epoch: j.Epoch, Offset: j.After})
 	w.log.Add(r)
 	if j.Roster != nil {
-		in := make(map[string]bool)
-		for _, user := range j.Roster.Members {
-			in[user] = true
-		}
-		w.mu.Lock()
-		w.users[topic] = in
-		w.mu.Unlock()
-		w.log.Add(judge.Record{Act: judge.Roster, Topic: topic, Online: j.Roster.Online, Users: j.Roster.Members})
+		w.roster(topic, *j.Roster)
 	}
+}
+
+func (w *witness) roster(topic string, r wire.Roster) {
+	in := make(map[string]bool)
+	for _, user := range r.Members {
+		in[user] = true
+	}
+	w.mu.Lock()
+	w.users[topic] = in
+	w.mu.Unlock()
+	w.log.Add(judge.Record{Act: judge.Roster, Topic: topic, Online: r.Online, Users: r.Members})
 }
 
 func (w *witness) moved(topic string, r judge.Record) {

@@ -66,6 +66,8 @@ func (j *redisJournal) Pending(ctx context.Context) ([]Record, error) {
 		journal, lost := j.keys(p)
 		losses[i] = pipe.Get(ctx, lost) // first: what it counts is older than what is read then
 		steps[i] = pipe.XRangeN(ctx, journal, "-", "+", maxRecords)
+		losses[i].SetErr(errUnanswered)
+		steps[i].SetErr(errUnanswered)
 	}
 	pipe.Exec(ctx) // each command has its error
 	var records []Record

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"time"
 
@@ -111,9 +112,15 @@ func (r *redisNode) pipeline(ctx context.Context, calls []*call, byText bool) {
 		} else {
 			c.cmd = pipe.EvalSha(ctx, c.script.sha, c.keys, c.args...)
 		}
+		c.cmd.SetErr(errUnanswered)
 	}
 	pipe.Exec(ctx) // each command has its error
 }
+
+// errUnanswered is the error of a command until its answer is read. When a new connection is
+// refused with an error of Redis' own (BUSY, LOADING), the library runs no command of the pipeline
+// and gives them no error either: each would seem to have succeeded, with nothing.
+var errUnanswered = errors.New("the connection to Redis was refused")
 
 // do runs one script.
 func (r *redisNode) do(ctx context.Context, s script, keys []string, args ...any) (any, error) {

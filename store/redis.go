@@ -55,6 +55,8 @@ func (r *Redis) MarkRead(ctx context.Context, topic, user, epoch string, offset 
 	return answer[0], answer[1] == 1, nil
 }
 
+var errUnanswered = errors.New("the connection to Redis was refused")
+
 // ReadOffsets implements Store, in one round trip (one to each primary, in a cluster).
 func (r *Redis) ReadOffsets(ctx context.Context, user string, epochs map[string]string) (map[string]uint64, error) {
 	offsets := make(map[string]uint64, len(epochs))
@@ -65,6 +67,9 @@ func (r *Redis) ReadOffsets(ctx context.Context, user string, epochs map[string]
 	marks := make(map[string]*redis.StringCmd, len(epochs))
 	for topic := range epochs {
 		marks[topic] = pipe.HGet(ctx, r.marks(topic), user)
+		// Until its answer is read. A connection that Redis itself refuses (BUSY, LOADING) leaves
+		// the commands without one and without an error: "no mark", as it would seem.
+		marks[topic].SetErr(errUnanswered)
 	}
 	// The error of Exec is that of one command, and "no mark" counts as one: ask each.
 	pipe.Exec(ctx)

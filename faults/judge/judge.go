@@ -182,9 +182,12 @@ func (j *judge) sort() {
 	}
 }
 
-// ackedIn counts the acknowledged messages after one offset, up to another.
-func (e *epoch) ackedIn(after, upTo uint64) int {
+// ackedIn lists the acknowledged messages after one offset, up to another.
+func (e *epoch) ackedIn(after, upTo uint64) (keys []string) {
 	from, _ := slices.BinarySearch(e.acked, after+1)
 	to, _ := slices.BinarySearch(e.acked, upTo+1)
-	return max(0, to-from)
+	for _, offset := range e.acked[from:max(from, to)] {
+		keys = append(keys, e.keys[offset])
+	}
+	return keys
 }

@@ -64,7 +64,7 @@ type mutant struct {
 var mutants = []mutant{
 	{"I1", "a new epoch hides a loss", func(w *world, log []Record, at int) ([]Record, bool) {
 		// The member's last acknowledged messages of an epoch vanish, and the reset lies.
-		if log[at].Act != Reset && log[at].Act != Resumed || !log[at].Recovered || at == 0 || log[at-1].Act != Message || !w.wasAcked(log[at-1].Key) {
+		if log[at].Act != Reset && log[at].Act != Resumed || !log[at].Recovered || at == 0 || log[at-1].Act != Message || !w.wasAcked(log[at-1].Key) || slices.ContainsFunc(log[at:], lossy) {
 			return nil, false
 		}
 		return slices.Delete(log, at-1, at), true
@@ -150,6 +150,9 @@ var mutants = []mutant{
 	}},
 }
 
+// lossy finds what tells a member that messages are missing: which, it does not say.
+func lossy(r Record) bool { return (r.Act == Reset || r.Act == Resumed) && !r.Recovered }
+
 func (w *world) wasAcked(key string) bool {
 	for file, log := range w.logs {
 		if strings.HasPrefix(file, "publisher-") && slices.ContainsFunc(log, func(r Record) bool { return r.Key == key }) {
@@ -159,15 +162,24 @@ func (w *world) wasAcked(key string) bool {
 	return false
 }
 
-// missed tells whether a member with this log lacks an acknowledged message of the epoch that
-// a reset takes it to.
+// missed tells whether a reset takes a member with this log over an acknowledged message.
 func (w *world) missed(log []Record, reset Record) bool {
+	epoch, after := "", uint64(0)
+	for _, r := range log {
+		if r.Epoch != "" {
+			epoch, after = r.Epoch, r.Offset
+		}
+		after = max(after, r.Offset)
+	}
+	if epoch != reset.Epoch {
+		after = 0
+	}
 	for file, other := range w.logs {
 		if !strings.HasPrefix(file, "publisher-") {
 			continue
 		}
 		for _, r := range other {
-			if r.Epoch == reset.Epoch && r.Offset <= reset.Offset && !slices.ContainsFunc(log, func(m Record) bool { return m.Key == r.Key }) {
+			if r.Epoch == reset.Epoch && r.Offset > after && r.Offset <= reset.Offset && !slices.ContainsFunc(log, func(m Record) bool { return m.Key == r.Key }) {
 				return true
 			}
 		}

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"maps"
 	"math"
 	"slices"
 )
@@ -10,6 +11,7 @@ type seat struct {
 	epoch  *epoch
 	offset uint64            // the next message is offset+1
 	seen   map[string]*epoch // message -> where it came
+	owed   map[string]bool   // acknowledged messages that a change of epoch left open: they come in the new one
 	lossy  bool              // a reset told of losses: what comes again in another epoch is a repeat, not a fault
 
 	watched bool            // a roster was seen
@@ -31,7 +33,7 @@ func (j *judge) member(file, who string) error {
 			if s != nil {
 				j.violate("I2", who, r.Topic, "joined twice")
 			}
-			seats[r.Topic] = &seat{epoch: t.epoch(r.Epoch), offset: r.Offset, seen: map[string]*epoch{}}
+			seats[r.Topic] = &seat{epoch: t.epoch(r.Epoch), offset: r.Offset, seen: map[string]*epoch{}, owed: map[string]bool{}}
 		case Resumed, Reset:
 			j.move(who, s, t, r)
 		case Message, Skipped:
@@ -62,29 +64,39 @@ func (j *judge) move(who string, s *seat, t *topic, r Record) {
 	case !r.Recovered:
 		j.verdict.Losses++
 		s.lossy = true
+		clear(s.owed)
 	case from == to && r.Offset < s.offset:
 		j.violate("I2", who, r.Topic, "sent back from %d to %d", s.offset, r.Offset)
 	default:
-		if n := t.between(from, s.offset, to, r.Offset); n > 0 {
-			j.violate("I1", who, r.Topic, "%d acknowledged messages are missing, but %s from %s:%d to %s:%d says that none are",
-				n, r.Act, from.name, s.offset, to.name, r.Offset)
+		open, passed := t.between(from, s.offset, to, r.Offset)
+		for _, key := range passed {
+			if s.seen[key] == nil {
+				j.violate("I1", who, r.Topic, "message %s is passed over, but %s from %s:%d to %s:%d says that none is missing",
+					key, r.Act, from.name, s.offset, to.name, r.Offset)
+			}
+		}
+		for _, key := range open {
+			if s.seen[key] == nil {
+				s.owed[key] = true
+			}
 		}
 	}
 	s.epoch, s.offset = to, r.Offset
 }
 
-// between counts the acknowledged messages after one position, up to a later one.
-func (t *topic) between(from *epoch, after uint64, to *epoch, upTo uint64) int {
+// between lists the acknowledged messages after one position, up to a later one: those that
+// may still come, for a log that outlives its epoch goes on in the next, and those that cannot.
+func (t *topic) between(from *epoch, after uint64, to *epoch, upTo uint64) (open, passed []string) {
 	if from == to {
-		return from.ackedIn(after, upTo)
+		return nil, from.ackedIn(after, upTo)
 	}
-	n := from.ackedIn(after, math.MaxUint64-1) + to.ackedIn(0, upTo)
+	open = from.ackedIn(after, math.MaxUint64-1)
 	if i, k := slices.Index(t.order, from), slices.Index(t.order, to); i >= 0 && k > i {
 		for _, e := range t.order[i+1 : k] {
-			n += len(e.acked)
+			open = append(open, e.ackedIn(0, math.MaxUint64-1)...)
 		}
 	}
-	return n
+	return open, to.ackedIn(0, upTo)
 }
 
 func (j *judge) message(who string, s *seat, r Record) {
@@ -105,6 +117,7 @@ func (j *judge) message(who string, s *seat, r Record) {
 		}
 	}
 	s.seen[r.Key] = s.epoch
+	delete(s.owed, r.Key)
 }
 
 // ended judges a member that had all the time to get everything.
@@ -115,6 +128,10 @@ func (j *judge) ended(who string, s *seat, t *topic, r Record) {
 	last := t.order[len(t.order)-1]
 	if head := last.acked[len(last.acked)-1]; s.epoch != last || s.offset < head {
 		j.violate("I1", who, r.Topic, "is at %s:%d after quiet, but %s:%d was acknowledged", s.epoch.name, s.offset, last.name, head)
+	}
+	if len(s.owed) > 0 {
+		j.violate("I1", who, r.Topic, "%d acknowledged messages never came, though a reset or resume said that none are missing: %.200q",
+			len(s.owed), slices.Sorted(maps.Keys(s.owed)))
 	}
 	if t.present == nil || !s.watched {
 		return

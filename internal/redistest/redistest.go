@@ -2,6 +2,7 @@
 package redistest
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,6 +56,62 @@ func StartSentinel(tb testing.TB, primary *Server) *Server {
 	}
 	s.startAnywhere()
 	return s
+}
+
+// StartBusy runs a server, no Redis, that answers as Redis does while a script runs too long.
+// It returns its URL.
+func StartBusy(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	tb.Cleanup(func() { l.Close(); serving.Wait() })
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				for r := bufio.NewReader(c); ; {
+					command, err := readCommand(r)
+					if err != nil {
+						return
+					}
+					answer := "-BUSY Redis is busy running a script.\r\n"
+					if strings.EqualFold(command, "hello") { // is answered even then
+						answer = "-ERR unknown command\r\n"
+					}
+					io.WriteString(c, answer)
+				}
+			})
+		}
+	})
+	return "redis://" + l.Addr().String()
+}
+
+// readCommand reads one command and returns its name.
+func readCommand(r *bufio.Reader) (name string, err error) {
+	var words, length int
+	if _, err := fmt.Fscanf(r, "*%d\r\n", &words); err != nil {
+		return "", err
+	}
+	for i := range words {
+		if _, err := fmt.Fscanf(r, "$%d\r\n", &length); err != nil {
+			return "", err
+		}
+		word := make([]byte, length+len("\r\n"))
+		if _, err := io.ReadFull(r, word); err != nil {
+			return "", err
+		}
+		if i == 0 {
+			name = string(word[:length])
+		}
+	}
+	return name, nil
 }
 
 // startAnywhere starts the server on a free port.
