@@ -147,7 +147,7 @@ type Node struct {
 type Session struct {
 	ID      string
 	Node    string
-	Address string    // of the peer, as the node sees it
+	Address string    // where it calls from, as trusted proxies have it
 	Since   time.Time // when it connected
 	Version string    // of its node
 	Client  string    // what the peer says it is (User-Agent), or ""
