@@ -57,6 +57,11 @@ func TestTwoNodes(t *testing.T) {
 	at = alice.Await(at, "* bob joined, 2 online")
 	alice.Await(at, `bob says "hello"`)
 
+	alice.EndInput()
+	if code := alice.Wait(); code != 0 { // and her node with her
+		t.Errorf("alice's program ended with code %d", code)
+	}
+
 	// Nothing came twice.
 	for text, want := range map[string]int{`bob says "hello"`: 3, "* bob joined": 3, "* bob left": 2, `alice says "hello"`: 1} {
 		if n := strings.Count(strings.Join(alice.Lines(), "\n"), text); n != want {

@@ -23,11 +23,14 @@ const patience = 90 * time.Second
 
 // A Program is one run of an example, and the node that it brought.
 type Program struct {
+	// Fixed at construction.
 	tb     testing.TB
+	cmd    *exec.Cmd
 	in     io.WriteCloser
 	pid    int           // of the shell, and of the process group of all that it starts
 	exited chan struct{} // closed when the shell has ended and its output was read
-	cmd    *exec.Cmd
+
+	ended bool // nothing is left of it. Owned by the test's goroutine.
 
 	mu      sync.Mutex
 	lines   []string      // what it printed. Guarded by mu.
@@ -124,6 +127,9 @@ func (p *Program) Type(line string) {
 	}
 }
 
+// EndInput is Ctrl-D: there is nothing more to read.
+func (p *Program) EndInput() { p.in.Close() }
+
 // Lines returns what the program has printed so far.
 func (p *Program) Lines() []string {
 	p.mu.Lock()
@@ -136,7 +142,7 @@ func (p *Program) Lines() []string {
 func (p *Program) Await(skip int, part string) int {
 	p.tb.Helper()
 	deadline := time.After(patience)
-	for {
+	for over := false; ; {
 		p.mu.Lock()
 		lines, changed := p.lines, p.changed
 		p.mu.Unlock()
@@ -145,12 +151,15 @@ func (p *Program) Await(skip int, part string) int {
 				return i + 1
 			}
 		}
+		if over {
+			p.tb.Fatalf("the program ended before it printed %q; it printed:\n%s", part, strings.Join(lines, "\n"))
+		}
 		select {
 		case <-changed:
 		case <-p.exited:
-			p.tb.Fatalf("the program ended before it printed %q; it printed:\n%s", part, strings.Join(p.Lines(), "\n"))
+			over = true // after a last look
 		case <-deadline:
-			p.tb.Fatalf("the program did not print %q; it printed:\n%s", part, strings.Join(p.Lines(), "\n"))
+			p.tb.Fatalf("the program did not print %q; it printed:\n%s", part, strings.Join(lines, "\n"))
 		}
 	}
 }
@@ -183,6 +192,9 @@ func (p *Program) Kill() {
 // It is safe to repeat.
 func (p *Program) end(s syscall.Signal) {
 	p.tb.Helper()
+	if p.ended {
+		return // and the number may be another group's by now
+	}
 	syscall.Kill(-p.pid, s)
 	select {
 	case <-p.exited:
@@ -196,4 +208,5 @@ func (p *Program) end(s syscall.Signal) {
 			p.tb.Fatalf("%v left processes of group %d behind", s, p.pid)
 		}
 	}
+	p.ended = true
 }
