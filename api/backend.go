@@ -29,7 +29,8 @@ type Backend interface {
 	// DeleteMessage takes the content out of one message; a skip remains. It is no error
 	// when the log does not hold it.
 	DeleteMessage(ctx context.Context, topic string, offset uint64) error
-	// DeleteTopic takes all messages out of a topic's log. Offsets go on.
+	// DeleteTopic takes all messages out of a topic's log. Offsets go on, and so members, read
+	// offsets, bans and mutes stay.
 	DeleteTopic(ctx context.Context, topic string) error
 
 	// Topics lists, page by page and in byte order, the topics that sessions are in now, on any
@@ -51,7 +52,7 @@ type Backend interface {
 	Kick(ctx context.Context, user string) error
 	// KickSession ends one session. ErrNotFound: no node has it.
 	KickSession(ctx context.Context, session string) error
-	// DeleteUser forgets a user: sessions, inbox and read offsets. Bans and mutes stand.
+	// DeleteUser forgets a user: sessions, inbox, read offsets, bans and mutes.
 	DeleteUser(ctx context.Context, user string) error
 	// Ban removes a user from a topic and lets nobody of that name in until then; the
 	// zero time is for ever. The topic Everyone is the whole cluster.

@@ -16,43 +16,6 @@ import (
 	"github.com/rookery-chat/rookery/presence"
 )
 
-// startCluster starts a Redis Cluster of three primaries without replicas.
-func startCluster(t *testing.T) []*redistest.Server {
-	t.Helper()
-	servers := make([]*redistest.Server, 3)
-	bus := make([]string, len(servers))
-	for i := range servers {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, bus[i], _ = net.SplitHostPort(l.Addr().String())
-		l.Close()
-		servers[i] = redistest.Start(t, "--cluster-enabled", "yes", "--cluster-port", bus[i],
-			"--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
-	}
-	for i, s := range servers {
-		rdb := redis.NewClient(&redis.Options{Addr: s.Addr})
-		defer rdb.Close()
-		slots := 16384 / len(servers)
-		last := (i+1)*slots - 1
-		if i == len(servers)-1 {
-			last = 16383
-		}
-		if err := rdb.ClusterAddSlotsRange(t.Context(), i*slots, last).Err(); err != nil {
-			t.Fatal(err)
-		}
-		host, port, _ := net.SplitHostPort(servers[0].Addr)
-		if err := rdb.Do(t.Context(), "CLUSTER", "MEET", host, port, bus[0]).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, s := range servers {
-		awaitSlots(t, s)
-	}
-	return servers
-}
-
 // awaitSlots waits until a server of a cluster serves, and knows who has which slots.
 func awaitSlots(t *testing.T, s *redistest.Server) {
 	t.Helper()
@@ -95,7 +58,7 @@ func home(t *testing.T, c *cluster, servers []*redistest.Server, key string) *re
 
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
-	servers := startCluster(t)
+	servers := redistest.StartCluster(t)
 	c := newRedisCluster(t, servers)
 	a, b, journal := c.Attach(), c.Attach(), c.Journal()
 	o := c.Observe("room0")
@@ -174,7 +137,7 @@ func TestRedisCluster(t *testing.T) {
 // A slot that moves to another primary takes its roster along.
 func TestRedisClusterSlotMoves(t *testing.T) {
 	t.Parallel()
-	servers := startCluster(t)
+	servers := redistest.StartCluster(t)
 	c := newRedisCluster(t, servers)
 	a, b := c.Attach(), c.Attach()
 	join(t, a, "lobby", "alice")

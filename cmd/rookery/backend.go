@@ -92,10 +92,7 @@ func (b backend) DeleteMessage(ctx context.Context, topic string, offset uint64)
 }
 
 func (b backend) DeleteTopic(ctx context.Context, topic string) error {
-	if err := b.bus.Clear(ctx, topic); err != nil {
-		return told(err)
-	}
-	return facts(b.store.DeleteTopic(ctx, topic))
+	return told(b.bus.Clear(ctx, topic))
 }
 
 // Topics asks every node for its page of the list, and makes one of them: no place has them all.
@@ -213,8 +210,12 @@ func (b backend) DeleteUser(ctx context.Context, user string) error {
 	if err := b.Kick(ctx, user); err != nil {
 		return err
 	}
-	if err := b.DeleteTopic(ctx, wire.Inbox(user)); err != nil {
+	inbox := wire.Inbox(user)
+	if err := b.DeleteTopic(ctx, inbox); err != nil {
 		return err
+	}
+	if err := b.store.DeleteTopic(ctx, inbox); err != nil { // others' mutes there, say
+		return facts(err)
 	}
 	return facts(b.store.DeleteUser(ctx, user))
 }

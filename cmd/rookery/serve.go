@@ -29,7 +29,7 @@ import (
 type serveCmd struct {
 	Listen string   `default:"127.0.0.1:8000" env:"ROOKERY_LISTEN" help:"Address of the chat page, /rookery.js, /ws and /plain."`
 	Admin  string   `default:"127.0.0.1:9000" env:"ROOKERY_ADMIN" help:"Address of /healthz, /readyz, /metrics, /debug/pprof/ and the server API, /v1/."`
-	Redis  []string `env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, rediss:// with TLS; several URLs are a Redis Cluster. Without it the node runs alone, in memory."`
+	Redis  []string `sep:" " env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, redis+cluster://host:6379,host…, redis+sentinel://host:26379,host…/name; rediss with TLS. Several URLs (with spaces between them) are a Redis Cluster. Without it the node runs alone, in memory."`
 	Prefix string   `default:"rookery:" env:"ROOKERY_PREFIX" help:"Prefix of every Redis key."`
 
 	APIKey     []string `name:"api-key" env:"ROOKERY_API_KEY" placeholder:"KEY" help:"Key that callers of the server API at /v1/ of --admin present; two while one is changed for another. Without any, only this machine is served."`
