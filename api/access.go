@@ -25,13 +25,25 @@ func newGate(keys []string) gate {
 	return g
 }
 
+// Guard lets only those through to h whom the server API would serve, with these keys.
+func Guard(h http.Handler, keys []string) http.Handler {
+	g := newGate(keys)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := g.check(r); p != nil {
+			p.write(w)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // check returns why a request is not let in, or nil.
 func (g gate) check(r *http.Request) *problem {
 	// A page that an operator looks at could use their address, and a key that their browser
 	// keeps: https://www.w3.org/TR/fetch-metadata/
 	site := r.Header.Get("Sec-Fetch-Site")
 	if r.Header.Get("Origin") != "" || site != "" && site != "none" && site != "same-origin" {
-		return refuse(http.StatusForbidden, "the server API is not for pages in browsers: let your server call it")
+		return refuse(http.StatusForbidden, "this is not for pages in browsers: let your server call it")
 	}
 	if len(g.keys) > 0 {
 		if !g.knows(bearer(r)) {

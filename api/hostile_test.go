@@ -208,6 +208,14 @@ func TestAccess(t *testing.T) {
 		test.change(r)
 		w := httptest.NewRecorder()
 		api.NewHTTP(newHall(), test.opts).ServeHTTP(w, r)
+		guarded, keys := httptest.NewRecorder(), []string(nil)
+		if test.opts != nil {
+			keys = test.opts.Keys
+		}
+		api.Guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("in")) }), keys).ServeHTTP(guarded, r)
+		if guarded.Code != w.Code || w.Code != 200 && guarded.Body.String() != w.Body.String() || w.Code == 200 && guarded.Body.String() != "in" {
+			t.Errorf("%s: what is guarded answers %d %s, the server API %d %s", name, guarded.Code, guarded.Body, w.Code, w.Body)
+		}
 		switch answer := w.Body.String(); test.status {
 		case 200:
 			if w.Code != 200 {

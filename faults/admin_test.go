@@ -71,3 +71,61 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// Where callers of the server API need a key, so does whoever wants to know how a node is
+// doing inside, but not who asks whether it is alive and ready. Metrics can be opened; profiles
+// cannot, and the command line, with the secrets in it, is not among them.
+func TestAdminNeedsTheKey(t *testing.T) {
+	t.Parallel()
+	const key = "api-key-0123456789"
+	closed, open := serve(t, nil, "--api-key="+key), serve(t, nil, "--api-key="+key, "--open-metrics")
+	alone := serve(t, nil)
+	for _, row := range []struct {
+		node  *process
+		path  string
+		key   string
+		site  string // Sec-Fetch-Site, of a browser
+		wants int
+	}{
+		{closed, "/healthz", "", "", 200},
+		{closed, "/readyz", "", "cross-site", 200},
+		{closed, "/metrics", "", "", 401},
+		{closed, "/metrics", key + "x", "", 401},
+		{closed, "/metrics", key, "", 200},
+		{closed, "/debug/pprof/", "", "", 401},
+		{closed, "/debug/pprof/goroutine", "", "", 401},
+		{closed, "/debug/pprof/symbol", "", "", 401},
+		{closed, "/debug/pprof/heap", key, "", 200},
+		{closed, "/debug/pprof/cmdline", key, "", 404},
+		{closed, "/v1/nodes", "", "", 401},
+		{open, "/metrics", "", "", 200},
+		{open, "/debug/pprof/heap", "", "", 401},
+		{open, "/v1/nodes", "", "", 401},
+		{alone, "/metrics", "", "", 200},
+		{alone, "/metrics", "", "cross-site", 403},
+		{alone, "/debug/pprof/heap", "", "", 200},
+		{alone, "/debug/pprof/heap", "", "cross-site", 403},
+		{alone, "/debug/pprof/cmdline", "", "", 404},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+row.node.admin+row.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.key != "" {
+			r.Header.Set("Authorization", "Bearer "+row.key)
+		}
+		if row.site != "" {
+			r.Header.Set("Sec-Fetch-Site", row.site)
+		}
+		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		w, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(w.Body)
+		w.Body.Close()
+		if w.StatusCode != row.wants || w.StatusCode != 200 && strings.Contains(string(body), key) {
+			t.Errorf("%s with key %q, site %q: %s %.200s, want %d", row.path, row.key, row.site, w.Status, body, row.wants)
+		}
+	}
+}

@@ -32,9 +32,10 @@ type serveCmd struct {
 	Redis  []string `sep:" " env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, redis+cluster://host:6379,host…, redis+sentinel://host:26379,host…/name; rediss with TLS. Several URLs (with spaces between them) are a Redis Cluster. Without it the node runs alone, in memory."`
 	Prefix string   `default:"rookery:" env:"ROOKERY_PREFIX" help:"Prefix of every Redis key."`
 
-	APIKey     []string `name:"api-key" env:"ROOKERY_API_KEY" placeholder:"KEY" help:"Key that callers of the server API at /v1/ of --admin present; two while one is changed for another. Without any, only this machine is served."`
-	Push       string   `env:"ROOKERY_PUSH" placeholder:"ADDRESS" help:"Address of the push port: one JSON object a line, answered by ok or fail. Off without it."`
-	PushSecret string   `env:"ROOKERY_PUSH_SECRET" placeholder:"SECRET" help:"What each line on the push port must have as its secret."`
+	APIKey      []string `name:"api-key" env:"ROOKERY_API_KEY" placeholder:"KEY" help:"Key that callers of /v1/, /metrics and /debug/pprof/ of --admin present; two while one is changed for another. Without any, only this machine is served."`
+	OpenMetrics bool     `env:"ROOKERY_OPEN_METRICS" help:"Serve /metrics without a key, for a Prometheus that had better not hold one that can do everything. Only for an --admin that nobody else reaches."`
+	Push        string   `env:"ROOKERY_PUSH" placeholder:"ADDRESS" help:"Address of the push port: one JSON object a line, answered by ok or fail. Off without it."`
+	PushSecret  string   `env:"ROOKERY_PUSH_SECRET" placeholder:"SECRET" help:"What each line on the push port must have as its secret."`
 
 	AuthSecret   string   `env:"ROOKERY_AUTH_SECRET" placeholder:"SECRET" help:"Secret of at least 32 bytes that signs users' tokens (HS256)."`
 	AuthKey      string   `env:"ROOKERY_AUTH_KEY" type:"existingfile" placeholder:"FILE" help:"Public key in PEM that verifies users' tokens (RS256…, ES256…, EdDSA)."`
@@ -114,7 +115,7 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	mux.Handle("/plain", n.Handler())
 	mux.Handle("/", web.Handler())
 	cluster := backend{n, b, p, st}
-	servers := []*http.Server{newServer(mux), newServer(adminHandler(n, registry, api.NewHTTP(cluster, &api.Options{Keys: c.APIKey})))}
+	servers := []*http.Server{newServer(mux), newServer(c.adminHandler(n, registry, cluster))}
 	servers[1].WriteTimeout = 0 // profiles take their time
 
 	// The servers outlive ctx: a draining node is still asked for its readiness.
