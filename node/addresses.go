@@ -48,7 +48,7 @@ func (as *addresses) enter(a netip.Addr) *notNow {
 	n := as.node
 	now := time.Since(n.started)
 	limit, wait := "", time.Duration(0)
-	as.ledger.change(key, now, func(a *account) {
+	as.ledger.change(key, now, func(a account) account {
 		switch early := a.rate.early(now); {
 		case early > 0:
 			limit, wait = "ip_handshakes", early
@@ -58,6 +58,7 @@ func (as *addresses) enter(a netip.Addr) *notNow {
 			a.rate.take(now, 1, n.limits.IPHandshakes)
 			a.open++
 		}
+		return a
 	})
 	if limit == "" {
 		return nil
@@ -72,7 +73,10 @@ func (as *addresses) enter(a netip.Addr) *notNow {
 // leave undoes enter, but for the handshake.
 func (as *addresses) leave(a netip.Addr) {
 	if key, ok := as.key(a); ok {
-		as.ledger.change(key, time.Since(as.node.started), func(a *account) { a.open-- })
+		as.ledger.change(key, time.Since(as.node.started), func(a account) account {
+			a.open--
+			return a
+		})
 	}
 }
 
@@ -80,7 +84,10 @@ func (as *addresses) leave(a netip.Addr) {
 func (as *addresses) charge(a netip.Addr, handshakes int) {
 	if key, ok := as.key(a); ok {
 		now := time.Since(as.node.started)
-		as.ledger.change(key, now, func(a *account) { a.rate.take(now, handshakes, as.node.limits.IPHandshakes) })
+		as.ledger.change(key, now, func(a account) account {
+			a.rate.take(now, handshakes, as.node.limits.IPHandshakes)
+			return a
+		})
 	}
 }
 
@@ -88,7 +95,10 @@ func (as *addresses) charge(a netip.Addr, handshakes int) {
 func (as *addresses) overdrawn(a netip.Addr) (over bool) {
 	if key, ok := as.key(a); ok {
 		now := time.Since(as.node.started)
-		as.ledger.change(key, now, func(a *account) { over = a.rate.early(now) > 0 })
+		as.ledger.change(key, now, func(a account) account {
+			over = a.rate.early(now) > 0
+			return a
+		})
 	}
 	return over
 }

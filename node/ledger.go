@@ -30,12 +30,12 @@ func newLedger[K comparable]() *ledger[K] {
 	return &ledger[K]{accounts: make(map[K]account), sweepAt: sweepLeast}
 }
 
-// change lets do change the account of a key. now is the time since the node's start.
-func (l *ledger[K]) change(key K, now time.Duration, do func(*account)) {
+// change makes of a key's account what do returns for it. now is the time since the node's start.
+func (l *ledger[K]) change(key K, now time.Duration, do func(account) account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a, known := l.accounts[key]
-	do(&a)
+	a = do(a)
 	if a.even(now) {
 		delete(l.accounts, key)
 		return

@@ -84,10 +84,11 @@ func (s *session) mayAct() error {
 		return refuse("publishes", "too many publishes")
 	}
 	over := false
-	n.publishers.change(s.user, now, func(a *account) {
+	n.publishers.change(s.user, now, func(a account) account {
 		if over = a.rate.early(now) > 0; !over {
 			a.rate.take(now, 1, n.limits.UserPublishes)
 		}
+		return a
 	})
 	if over {
 		return refuse("user_publishes", "too many publishes of this user's sessions")
