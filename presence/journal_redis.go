@@ -50,12 +50,6 @@ func (j *redisJournal) claim(ctx context.Context, lasts time.Duration) (bool, er
 	return reply == int64(1), err
 }
 
-// keys are those of a partition's journal, and of how much it lost.
-func (j *redisJournal) keys(partition string) (journal, lost string) {
-	keys := j.topicKeys(partition, "", member{})
-	return keys[4], keys[5]
-}
-
 func (j *redisJournal) Pending(ctx context.Context) ([]Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -63,7 +57,7 @@ func (j *redisJournal) Pending(ctx context.Context) ([]Record, error) {
 	steps := make([]*redis.XMessageSliceCmd, len(j.partitions))
 	losses := make([]*redis.StringCmd, len(j.partitions))
 	for i, p := range j.partitions {
-		journal, lost := j.keys(p)
+		journal, lost := j.journalKeys(p)
 		losses[i] = pipe.Get(ctx, lost) // first: what it counts is older than what is read then
 		steps[i] = pipe.XRangeN(ctx, journal, "-", "+", maxRecords)
 		losses[i].SetErr(errUnanswered)
@@ -129,7 +123,7 @@ func (j *redisJournal) Told(ctx context.Context, records []Record) error {
 	entries := map[string][]string{}
 	pipe := j.rdb.Pipeline()
 	for _, r := range records {
-		journal, lost := j.keys(r.partition)
+		journal, lost := j.journalKeys(r.partition)
 		if r.Lost > 0 {
 			pipe.DecrBy(ctx, lost, int64(r.Lost))
 		} else {

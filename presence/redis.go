@@ -104,10 +104,21 @@ func parseMember(s string) member {
 	return member{inc, name}
 }
 
-// topicKeys are those of a topic and a member, in a partition.
+// topicKeys are those of a topic and a member, in a partition. Whoever wants no journal does
+// not name its keys: while a slot moves, Redis Cluster refuses scripts some of whose keys are not there.
 func (r *redisNode) topicKeys(partition, topic string, m member) []string {
 	p := r.prefix + partition + ":presence:"
-	return []string{p + "roster:" + topic, p + "online:" + topic, p + "users:" + m.inc + ":" + topic, p + "fence:" + m.inc, p + "journal", p + "lost"}
+	keys := []string{p + "roster:" + topic, p + "online:" + topic, p + "users:" + m.inc + ":" + topic, p + "fence:" + m.inc}
+	if r.journal > 0 {
+		journal, lost := r.journalKeys(partition)
+		keys = append(keys, journal, lost)
+	}
+	return keys
+}
+
+func (r *redisNode) journalKeys(partition string) (journal, lost string) {
+	p := r.prefix + partition + ":presence:"
+	return p + "journal", p + "lost"
 }
 
 // topicCall begins a call of a script on a topic.

@@ -5,7 +5,7 @@
 --         mine    set: the users that the incarnation has
 --         fence   string: the incarnation's last turn in this partition, or 'dead'
 --         journal stream: the partition's changes that nobody has told outside yet, under their roster's key
---         lost    string: how many of them the journal could not keep
+--         lost    string: how many of them the journal could not keep. Both only where it keeps any.
 --   ARGV  epoch (in case a new one begins), live channel, prefix of a payload, how many changes the journal keeps, …
 local roster, online, mine, fence, journal, lost = unpack(KEYS)
 local day = 86400
@@ -59,12 +59,9 @@ local function publish(names)
   local change = 'p ' .. last[1] .. ' ' .. version .. ' ' .. count .. table.concat(names)
   if #names > 0 and ARGV[4] ~= '0' then
     redis.call('XADD', journal, '*', roster, change)
+    redis.call('INCRBY', lost, redis.call('XTRIM', journal, 'MAXLEN', ARGV[4])) -- also by 0: then the key is there when the slot moves
     redis.call('EXPIRE', journal, 7 * day)
-    local over = redis.call('XTRIM', journal, 'MAXLEN', ARGV[4])
-    if over > 0 then
-      redis.call('INCRBY', lost, over)
-      redis.call('EXPIRE', lost, 7 * day)
-    end
+    redis.call('EXPIRE', lost, 7 * day)
   end
   redis.call('SPUBLISH', ARGV[2], ARGV[3] .. change)
 end
