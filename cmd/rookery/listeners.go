@@ -17,27 +17,33 @@ import (
 // listeners are the addresses that a node serves.
 type listeners struct {
 	public, admin net.Listener
-	push          net.Listener // nil when it is off
+	tcp, push     net.Listener // nil when they are off
 }
 
-// listen opens the node's addresses. What trusted proxies send before the caller's bytes, and
-// then TLS, is taken off those of the public one.
+// listen opens the node's addresses.
 func (c *serveCmd) listen(ctx context.Context, proxies proxy.Trusted) (l listeners, err error) {
 	defer func() {
 		if err != nil {
 			l.close()
 		}
 	}()
-	if l.public, err = listen(ctx, c.Listen); err != nil {
-		return l, fmt.Errorf("--listen: %w", err)
-	}
-	l.public = proxy.Listen(l.public, proxies)
+	var k *keyPair
 	if c.TLSCert != "" {
-		k := &keyPair{cert: c.TLSCert, key: c.TLSKey}
+		k = &keyPair{cert: c.TLSCert, key: c.TLSKey}
 		if _, err := k.get(nil); err != nil {
 			return l, fmt.Errorf("--tls-cert, --tls-key: %w", err)
 		}
-		l.public = tls.NewListener(l.public, &tls.Config{GetCertificate: k.get, NextProtos: []string{"http/1.1"}})
+	}
+	if l.public, err = listen(ctx, c.Listen); err != nil {
+		return l, fmt.Errorf("--listen: %w", err)
+	}
+	l.public = open(l.public, proxies, k, "http/1.1")
+	if c.TCP != "" {
+		if l.tcp, err = listen(ctx, c.TCP); err != nil {
+			return l, fmt.Errorf("--tcp: %w", err)
+		}
+		l.tcp = open(l.tcp, proxies, k)
+		slog.Info("raw TCP", "addr", l.tcp.Addr().String())
 	}
 	if l.admin, err = listen(ctx, c.Admin); err != nil {
 		return l, fmt.Errorf("--admin: %w", err)
@@ -51,8 +57,18 @@ func (c *serveCmd) listen(ctx context.Context, proxies proxy.Trusted) (l listene
 	return l, nil
 }
 
+// open makes a listener one for users: what trusted proxies send before the caller's bytes, and
+// then TLS if there is a certificate, are taken off.
+func open(l net.Listener, proxies proxy.Trusted, k *keyPair, protocols ...string) net.Listener {
+	l = proxy.Listen(l, proxies)
+	if k == nil {
+		return l
+	}
+	return tls.NewListener(l, &tls.Config{GetCertificate: k.get, NextProtos: protocols})
+}
+
 func (l listeners) close() {
-	for _, one := range []net.Listener{l.public, l.admin, l.push} {
+	for _, one := range []net.Listener{l.public, l.tcp, l.admin, l.push} {
 		if one != nil {
 			one.Close()
 		}
@@ -84,6 +100,9 @@ func (c *serveCmd) checkListeners() error {
 	if c.Push != "" {
 		listeners = append(listeners, struct{ flag, addr string }{"--push", c.Push})
 	}
+	if c.TCP != "" {
+		listeners = append(listeners, struct{ flag, addr string }{"--tcp", c.TCP})
+	}
 	for _, l := range listeners {
 		host, _, err := net.SplitHostPort(l.addr)
 		if err != nil {
@@ -97,7 +116,7 @@ func (c *serveCmd) checkListeners() error {
 			return fmt.Errorf("--admin %s is reachable by others: say who may use it with --api-key, or make it a loopback address", l.addr)
 		case l.flag == "--push" && c.PushSecret == "":
 			return fmt.Errorf("--push %s is reachable by others: say who may use it with --push-secret, or make it a loopback address", l.addr)
-		case l.flag == "--listen" && !c.Anonymous && !c.authenticated():
+		case (l.flag == "--listen" || l.flag == "--tcp") && !c.Anonymous && !c.authenticated():
 			return fmt.Errorf("%s %s is reachable by others: say who may come in with --auth-secret, --auth-key or --auth-jwks, or add --anonymous to let anyone in under any name", l.flag, l.addr)
 		}
 	}

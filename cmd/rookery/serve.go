@@ -29,6 +29,7 @@ import (
 type serveCmd struct {
 	Listen string   `default:"127.0.0.1:8000" env:"ROOKERY_LISTEN" help:"Address of the chat page, /rookery.js, /ws and /plain."`
 	Admin  string   `default:"127.0.0.1:9000" env:"ROOKERY_ADMIN" help:"Address of /healthz, /readyz, /metrics, /debug/pprof/ and the server API, /v1/."`
+	TCP    string   `name:"tcp" env:"ROOKERY_TCP" placeholder:"ADDRESS" help:"Address of raw TCP sessions: the frames of /ws, one a line, so that nc can chat; over TLS with --tls-cert. Off without it."`
 	Redis  []string `sep:" " env:"ROOKERY_REDIS" placeholder:"URL" help:"Redis that carries the cluster: redis://host:6379, redis+cluster://host:6379,host…, redis+sentinel://host:26379,host…/name; rediss with TLS. Several URLs (with spaces between them) are a Redis Cluster. Without it the node runs alone, in memory."`
 	Prefix string   `default:"rookery:" env:"ROOKERY_PREFIX" help:"Prefix of every Redis key."`
 
@@ -44,9 +45,9 @@ type serveCmd struct {
 	AuthIssuer   string   `env:"ROOKERY_AUTH_ISSUER" placeholder:"ISS" help:"What a token's iss must be."`
 	Anonymous    bool     `env:"ROOKERY_ANONYMOUS" help:"Let anyone in under a freely chosen name, also on addresses beyond loopback. Beside tokens, such names get a ~ before them."`
 	Rooms        string   `default:"open" enum:"open,closed" env:"ROOKERY_ROOMS" help:"Who has no permissions in a token may enter every room and write to every inbox (open), or none (closed)."`
-	TLSCert      string   `name:"tls-cert" env:"ROOKERY_TLS_CERT" type:"existingfile" placeholder:"FILE" help:"Certificate chain in PEM for --listen; read again when the file changes."`
+	TLSCert      string   `name:"tls-cert" env:"ROOKERY_TLS_CERT" type:"existingfile" placeholder:"FILE" help:"Certificate chain in PEM for --listen and --tcp; read again when the file changes."`
 	TLSKey       string   `name:"tls-key" env:"ROOKERY_TLS_KEY" type:"existingfile" placeholder:"FILE" help:"Its private key in PEM."`
-	Proxies      []string `name:"trusted-proxies" env:"ROOKERY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Load balancers and proxies before --listen: networks, addresses, or loopback. Of them alone the PROXY protocol (1 and 2) and X-Forwarded-For are believed. One that passes on bytes as they come (TCP) must send PROXY itself, or its callers could."`
+	Proxies      []string `name:"trusted-proxies" env:"ROOKERY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Load balancers and proxies before --listen and --tcp: networks, addresses, or loopback. Of them alone the PROXY protocol (1 and 2) and X-Forwarded-For are believed. One that passes on bytes as they come (TCP) must send PROXY itself, or its callers could."`
 	Origins      []string `env:"ROOKERY_ORIGINS" placeholder:"HOST" help:"Sites whose pages may connect, beside the node's own: chat.example.com, *.example.com."`
 
 	Hook hookFlags `embed:""`
@@ -136,6 +137,15 @@ func (c *serveCmd) Run(ctx context.Context) error {
 			}
 		})
 	}
+	taking, stopTaking := context.WithCancel(context.WithoutCancel(ctx)) // a draining node takes sessions for a while
+	defer stopTaking()
+	if l.tcp != nil {
+		wg.Go(func() {
+			if err := n.ServeTCP(taking, l.tcp); err != nil {
+				cancel(err)
+			}
+		})
+	}
 	telling, stopTelling := outlast(running, c.Drain)
 	defer stopTelling()
 	if h != nil {
@@ -149,6 +159,7 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		err = cause
 	}
 	cancel(nil)
+	stopTaking()
 	for _, s := range servers {
 		s.Close()
 	}
