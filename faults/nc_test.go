@@ -21,17 +21,6 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-// freeAddr is where nothing listens.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // A lines is somebody who exchanges frames with a node one a line, by whatever means.
 type lines struct {
 	t    *testing.T

@@ -13,7 +13,8 @@
 //	├── socket's helper  only while a peer does not take its bytes: waits for it
 //	└── helpers          reads of the log, loads of rosters: off the shards
 //
-// Run waits for all of them. A session's reader waits for its socket's helper.
+// Run waits for all of them. A session's reader waits for its socket's helper. Listeners have
+// owners of their own: whoever serves Handler, and calls ServeTCP.
 //
 // # From a publish to its readers
 //
