@@ -16,6 +16,14 @@ func (j *judge) cluster(file, who string) error {
 			j.verdict.Faults[r.Kind]++
 		case Truth:
 			j.topic(r.Topic).present = set(r.Users)
+		case Stay:
+			t := j.topic(r.Topic)
+			if t.stays == nil {
+				t.stays = map[string]int64{}
+			}
+			for _, user := range r.Users {
+				t.stays[user] = r.T
+			}
 		case Measure:
 			j.measured(who, r)
 		default:

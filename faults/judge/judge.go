@@ -67,8 +67,9 @@ type judge struct {
 // A topic is what is known of one topic's log.
 type topic struct {
 	epochs  map[string]*epoch
-	order   []*epoch        // those with acknowledged messages, by the first of them. Sorted once all publishers were heard.
-	present map[string]bool // who is there after quiet; nil where nobody said
+	order   []*epoch         // those with acknowledged messages, by the first of them. Sorted once all publishers were heard.
+	present map[string]bool  // who is there after quiet; nil where nobody said
+	stays   map[string]int64 // user -> since when it is there without a break
 }
 
 // An epoch is what is known of one life of a log.

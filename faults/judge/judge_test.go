@@ -130,6 +130,23 @@ var mutants = []mutant{
 		log[at].Online++
 		return log, log[at].Act == Changed || log[at].Act == Roster
 	}},
+	{"I4", "who moved is seen leaving", func(w *world, log []Record, at int) ([]Record, bool) {
+		r := log[at]
+		if r.Act != Changed && r.Act != Roster {
+			return nil, false
+		}
+		return slices.Insert(log, at+1,
+			Record{T: r.T, Act: Changed, Topic: r.Topic, Online: r.Online - 1, Gone: []string{"eve"}},
+			Record{T: r.T, Act: Changed, Topic: r.Topic, Online: r.Online, Came: []string{"eve"}}), true
+	}},
+	{"I4", "who moved is not in a roster", func(w *world, log []Record, at int) ([]Record, bool) {
+		r := log[at]
+		if r.Act != Roster {
+			return nil, false
+		}
+		without := slices.DeleteFunc(slices.Clone(r.Users), func(user string) bool { return user == "eve" })
+		return slices.Insert(log, at, Record{T: r.T, Act: Roster, Topic: r.Topic, Online: r.Online - 1, Users: without}), true
+	}},
 	{"I4", "somebody is forgotten", func(w *world, log []Record, at int) ([]Record, bool) {
 		truth := w.logs["cluster-all"]
 		for i := range truth {

@@ -41,9 +41,9 @@ func (j *judge) member(file, who string) error {
 		case Left:
 			delete(seats, r.Topic)
 		case Roster:
-			j.roster(who, s, r)
+			j.roster(who, s, t, r)
 		case Changed:
-			j.changed(who, s, r)
+			j.changed(who, s, t, r)
 		case Ended:
 			j.ended(who, s, t, r)
 			delete(seats, r.Topic)
@@ -148,14 +148,25 @@ func (j *judge) ended(who string, s *seat, t *topic, r Record) {
 	}
 }
 
-func (j *judge) roster(who string, s *seat, r Record) {
+func (j *judge) roster(who string, s *seat, t *topic, r Record) {
 	s.watched, s.present = true, set(r.Users)
 	if r.Online != len(s.present) {
 		j.violate("I4", who, r.Topic, "a roster of %d users says that %d are online", len(s.present), r.Online)
 	}
+	for user := range t.stays {
+		if t.stayed(user, r) && !s.present[user] {
+			j.violate("I4", who, r.Topic, "a roster lacks %s, who stayed", user)
+		}
+	}
 }
 
-func (j *judge) changed(who string, s *seat, r Record) {
+// stayed tells whether a user was there without a break when r was written.
+func (t *topic) stayed(user string, r Record) bool {
+	since, ok := t.stays[user]
+	return ok && r.T >= since
+}
+
+func (j *judge) changed(who string, s *seat, t *topic, r Record) {
 	if !s.watched {
 		j.violate("I4", who, r.Topic, "a change before any roster")
 		return
@@ -164,11 +175,17 @@ func (j *judge) changed(who string, s *seat, r Record) {
 		if s.present[user] {
 			j.violate("I4", who, r.Topic, "%s came, but was there", user)
 		}
+		if t.stayed(user, r) {
+			j.violate("I4", who, r.Topic, "%s came, who stayed", user)
+		}
 		s.present[user] = true
 	}
 	for _, user := range r.Gone {
 		if !s.present[user] {
 			j.violate("I4", who, r.Topic, "%s went, but was not there", user)
+		}
+		if t.stayed(user, r) {
+			j.violate("I4", who, r.Topic, "%s went, who stayed", user)
 		}
 		delete(s.present, user)
 	}

@@ -45,6 +45,7 @@ const (
 	Truth   Act = "truth"   // Users are the users in Topic, after quiet
 	Measure Act = "measure" // Node's Memory, Goroutines and Files; Phase "before" or "after"
 	Fault   Act = "fault"   // Kind was done to the cluster
+	Stay    Act = "stay"    // Users are in Topic from now on without a break, however they move between nodes
 )
 
 // A Record is one line of a log, as a JSON object.

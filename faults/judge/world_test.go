@@ -43,8 +43,9 @@ type watcher struct {
 const where = "lobby"
 
 func newWorld(t *rapid.T) *world {
-	w := &world{t: t, now: 1, online: map[string]bool{"ann": true}, logs: map[string][]Record{}}
+	w := &world{t: t, now: 1, online: map[string]bool{"ann": true, "eve": true}, logs: map[string][]Record{}}
 	w.newLife(0)
+	w.tell("cluster-all", Record{Act: Stay, Users: []string{"eve"}})
 	for i := range 3 {
 		m := &watcher{file: fmt.Sprintf("member-%d", i), knows: map[string]bool{}}
 		w.members = append(w.members, m)
