@@ -364,15 +364,10 @@ func TestFailoverAndBack(t *testing.T) {
 // Sentinel makes the replica the primary when that one dies.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	a, b := redistest.Start(t, prompt...), redistest.Start(t, prompt...)
-	onA, onB := client(t, a), client(t, b)
-	replicate(t, onB, a)
-	sentinel := redistest.StartSentinel(t, a)
-	eventually(t, "the Sentinel knows the replica", func() bool {
-		c := client(t, sentinel)
-		return strings.Contains(fmt.Sprint(do(t, c, "sentinel", "replicas", "main")), strings.TrimPrefix(b.Addr, "127.0.0.1:"))
-	})
-	opts, err := bus.ParseURLs([]string{"redis+sentinel://" + sentinel.Addr + "/main"})
+	group := redistest.StartGroup(t, 1, 1)
+	a := group.Servers[0]
+	onA, onB := client(t, a), client(t, group.Servers[1])
+	opts, err := bus.ParseURLs([]string{group.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,9 @@ func ParseURLs(urls []string) (*redis.UniversalOptions, error) {
 }
 
 func parseURL(s string) (*redis.UniversalOptions, error) {
+	if !strings.Contains(s, "://") { // it may be a password
+		return nil, errors.New("a Redis URL has no scheme: it should look like redis://host:6379")
+	}
 	u, hosts, err := splitURL(s)
 	if err != nil { // its text would show the password
 		return nil, errors.New("a Redis URL cannot be parsed: it should look like redis://user:password@host:6379, with special characters of the password percent-encoded")

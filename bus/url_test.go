@@ -51,7 +51,8 @@ func TestParseURLs(t *testing.T) {
 func TestParseURLsRefuses(t *testing.T) {
 	for _, test := range []struct{ urls, want string }{
 		{"", "no Redis URL"},
-		{"localhost:6379", "scheme"},
+		{"localhost:6379", "redis://"},
+		{":secret@localhost:6379", "redis://"},
 		{"http://:secret@localhost", "scheme"},
 		{"redis+tls://:secret@localhost", "scheme"},
 		{"redis://", "host"},

@@ -23,7 +23,7 @@ func TestDeleteUser(t *testing.T) {
 		{"one Redis", func(t *testing.T) string { return "--redis=" + redistest.Start(t).URL() }},
 		{"Redis Cluster", func(t *testing.T) string {
 			var addrs []string
-			for _, s := range redistest.StartCluster(t) {
+			for _, s := range redistest.StartCluster(t, 3, false).Servers {
 				addrs = append(addrs, s.Addr)
 			}
 			return "--redis=redis+cluster://" + strings.Join(addrs, ",")

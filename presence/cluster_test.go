@@ -58,7 +58,7 @@ func home(t *testing.T, c *cluster, servers []*redistest.Server, key string) *re
 
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
-	servers := redistest.StartCluster(t)
+	servers := redistest.StartCluster(t, 3, false, "--cluster-node-timeout", "2000").Servers
 	c := newRedisCluster(t, servers)
 	a, b, journal := c.Attach(), c.Attach(), c.Journal()
 	o := c.Observe("room0")
@@ -137,7 +137,7 @@ func TestRedisCluster(t *testing.T) {
 // A slot that moves to another primary takes its roster along.
 func TestRedisClusterSlotMoves(t *testing.T) {
 	t.Parallel()
-	servers := redistest.StartCluster(t)
+	servers := redistest.StartCluster(t, 3, false, "--cluster-node-timeout", "2000").Servers
 	c := newRedisCluster(t, servers)
 	a, b := c.Attach(), c.Attach()
 	join(t, a, "lobby", "alice")

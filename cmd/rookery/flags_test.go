@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,6 +78,10 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--hook-publish-open"}, "--hook-publish"},
 		{[]string{"--tls-cert", "flags_test.go"}, "--tls-key"},
 		{[]string{"--redis", "foo://x"}, "--redis"},
+		{[]string{"--redis", "localhost:6379"}, "redis://"},
+		{[]string{"--redis", "redis://a,b"}, "redis+cluster"},
+		{[]string{"--redis", "redis+sentinel://a,b,c"}, "name of the master"},
+		{[]string{"--redis", "redis+sentinel://a/main", "--redis", "redis+sentinel://b/main"}, "one URL"},
 		{[]string{"--log-length", "0"}, "--log-length"},
 		{[]string{"--drain", "1s", "--drain-delay", "2s"}, "--drain"},
 		{[]string{"--auth-secret", "short"}, "--auth-secret"},
@@ -91,6 +96,35 @@ func TestServeRefuses(t *testing.T) {
 		}
 		if err := c.Serve.Run(t.Context()); err == nil || !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%v: %v, want something of %s", row.args, err, row.says)
+		}
+	}
+}
+
+// A URL of Redis may name several hosts, so commas do not separate URLs: spaces do, which the
+// environment needs.
+func TestRedisURLs(t *testing.T) {
+	const sentinels, a, b = "redis+sentinel://:p@a:1,b:2,c/main?sentinel_password=s", "rediss://a", "rediss://b:1"
+	for _, row := range []struct {
+		env  string
+		args []string
+		want []string
+	}{
+		{args: []string{"--redis", sentinels}, want: []string{sentinels}},
+		{args: []string{"--redis", a, "--redis", b}, want: []string{a, b}},
+		{env: sentinels, want: []string{sentinels}},
+		{env: a + " " + b, want: []string{a, b}},
+	} {
+		t.Setenv("ROOKERY_REDIS", row.env)
+		var c cli
+		k, err := kong.New(&c, kong.Vars{"version": "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Parse(append([]string{"serve"}, row.args...)); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(c.Serve.Redis, row.want) {
+			t.Errorf("%q, %v: %q, want %q", row.env, row.args, c.Serve.Redis, row.want)
 		}
 	}
 }

@@ -1,63 +1,140 @@
 package redistest
 
 import (
-	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// primaries is how many a cluster has.
-const primaries = 3
+// A Cluster is a Redis Cluster. A primary is taken for dead after a second.
+type Cluster struct {
+	Servers []*Server // the primaries come first, as the cluster was made; then a replica of each, in the same order
 
-// StartCluster runs a Redis Cluster of three primaries without replicas until the test ends.
-// It goes on without a primary that is killed.
-func StartCluster(tb testing.TB) []*Server {
+	tb   testing.TB
+	args []string
+}
+
+// Slots are how many a Redis Cluster has.
+const Slots = 16384
+
+// StartCluster runs a Redis Cluster of primaries that share the slots out evenly, with a replica each or
+// without. The servers get the extra arguments.
+func StartCluster(tb testing.TB, primaries int, replicas bool, args ...string) *Cluster {
 	tb.Helper()
-	servers := make([]*Server, primaries)
-	clients := make([]*redis.Client, primaries)
-	var first, bus string // where the others meet the first
-	for i := range servers {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		l.Close()
-		servers[i] = Start(tb, "--cluster-enabled", "yes", "--cluster-port", port,
-			"--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
-		if i == 0 {
-			_, first, _ = net.SplitHostPort(servers[0].Addr)
-			bus = port
-		}
-		clients[i] = redis.NewClient(&redis.Options{Addr: servers[i].Addr})
-		defer clients[i].Close()
+	c := &Cluster{tb: tb, args: append(append(prompt[:len(prompt):len(prompt)],
+		"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
+		"--cluster-require-full-coverage", "no"), args...)}
+	for i := range primaries {
+		s := c.Add()
+		s.must("cluster", "addslotsrange", i*Slots/primaries, (i+1)*Slots/primaries-1)
 	}
-	const slots = 16384
-	for i, c := range clients {
-		from, to := i*slots/primaries, (i+1)*slots/primaries-1
-		if err := c.ClusterAddSlotsRange(context.Background(), from, to).Err(); err != nil {
-			tb.Fatal(err)
-		}
-		if err := c.Do(context.Background(), "CLUSTER", "MEET", "127.0.0.1", first, bus).Err(); err != nil {
-			tb.Fatal(err)
+	if replicas {
+		for i := range primaries {
+			replica := c.Add()
+			id := c.Servers[i].must("cluster", "myid")
+			eventually(tb, "the replica knows its primary", func() bool {
+				_, err := replica.Ask("cluster", "replicate", id)
+				return err == nil
+			})
+			eventually(tb, "the replica is in step", func() bool { return replica.tells("master_link_status:up", "info", "replication") })
 		}
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	for _, c := range clients {
-		for {
-			info, err := c.ClusterInfo(context.Background()).Result()
-			if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:16384") {
-				break
-			}
-			if time.Now().After(deadline) {
-				tb.Fatalf("the cluster does not come up: %s, %v", info, err)
-			}
-			time.Sleep(20 * time.Millisecond)
+	c.AwaitUp()
+	return c
+}
+
+// Add starts another server, a primary without slots, and waits until all the others know it.
+func (c *Cluster) Add() *Server {
+	c.tb.Helper()
+	s := Start(c.tb, c.args...)
+	c.Servers = append(c.Servers, s)
+	s.must("cluster", "set-config-epoch", len(c.Servers))
+	if len(c.Servers) > 1 {
+		host, port, _ := net.SplitHostPort(c.Servers[0].Addr)
+		s.must("cluster", "meet", host, port)
+	}
+	for _, other := range c.Servers {
+		eventually(c.tb, "all servers know each other", func() bool {
+			nodes, err := other.Ask("cluster", "nodes")
+			return err == nil && strings.Count(fmt.Sprint(nodes), " connected") == len(c.Servers) &&
+				!strings.Contains(fmt.Sprint(nodes), "handshake")
+		})
+	}
+	return s
+}
+
+// AwaitUp waits until every server says that the cluster serves.
+func (c *Cluster) AwaitUp() {
+	c.tb.Helper()
+	for _, s := range c.Servers {
+		eventually(c.tb, s.Addr+" serves", func() bool {
+			return s.tells("cluster_state:ok", "cluster", "info") && s.tells(fmt.Sprintf("cluster_slots_ok:%d", Slots), "cluster", "info")
+		})
+	}
+}
+
+// URL names the cluster by its first three servers.
+func (c *Cluster) URL() string {
+	var addrs []string
+	for _, s := range c.Servers[:min(3, len(c.Servers))] {
+		addrs = append(addrs, s.Addr)
+	}
+	return "redis+cluster://" + strings.Join(addrs, ",")
+}
+
+// Primary is the server that has a slot, as all servers say that answer; nil while they do not agree, or it
+// is not one.
+func (c *Cluster) Primary(slot int) *Server {
+	named := make(map[string]bool)
+	for _, s := range c.Servers {
+		if owner := s.owner(slot); owner != "" {
+			named[owner] = true
 		}
 	}
-	return servers
+	for _, s := range c.Servers {
+		if len(named) == 1 && named[s.Addr] && s.tells("role:master", "info", "replication") && s.tells("cluster_state:ok", "cluster", "info") {
+			return s
+		}
+	}
+	return nil
+}
+
+// owner is the address of who has a slot, as the server says; none when it does not answer.
+func (s *Server) owner(slot int) string {
+	answer, _ := s.askWithin(time.Second, "cluster", "slots")
+	parts, _ := answer.([]any)
+	for _, part := range parts {
+		p := part.([]any) // from, to, primary, replicas
+		if p[0].(int64) <= int64(slot) && int64(slot) <= p[1].(int64) {
+			primary := p[2].([]any)
+			return fmt.Sprint(primary[0], ":", primary[1])
+		}
+	}
+	return ""
+}
+
+// MoveSlot moves a slot to another primary as an operator's tool does, key by key, and calls meanwhile once
+// while some of the keys are here and some are there.
+func (c *Cluster) MoveSlot(slot int, from, to *Server, meanwhile func()) {
+	c.tb.Helper()
+	fromID, toID := from.must("cluster", "myid"), to.must("cluster", "myid")
+	to.must("cluster", "setslot", slot, "importing", fromID)
+	from.must("cluster", "setslot", slot, "migrating", toID)
+	host, port, _ := net.SplitHostPort(to.Addr)
+	for {
+		keys, _ := from.must("cluster", "getkeysinslot", slot, 5).([]any)
+		if len(keys) == 0 {
+			break
+		}
+		from.must(append([]any{"migrate", host, port, "", 0, 5000, "keys"}, keys...)...)
+		if meanwhile != nil {
+			meanwhile()
+			meanwhile = nil
+		}
+	}
+	for _, s := range []*Server{to, from} {
+		s.must("cluster", "setslot", slot, "node", toID)
+	}
 }

@@ -7,9 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,24 +33,6 @@ func Start(tb testing.TB, args ...string) *Server {
 	s := &Server{tb: tb, Dir: tb.TempDir()}
 	s.args = func(port string) []string {
 		return append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir, "--save", "", "--appendonly", "no"}, args...)
-	}
-	s.startAnywhere()
-	return s
-}
-
-// StartSentinel runs a Sentinel that watches primary under the name "main", alone
-// decides that it is down, after half a second, and then makes one of its replicas the primary.
-func StartSentinel(tb testing.TB, primary *Server) *Server {
-	tb.Helper()
-	s := &Server{tb: tb, Dir: tb.TempDir()}
-	host, port, _ := net.SplitHostPort(primary.Addr)
-	config := filepath.Join(s.Dir, "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor main %s %s 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n", host, port)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	s.args = func(port string) []string {
-		return []string{config, "--sentinel", "--bind", "127.0.0.1", "--port", port, "--dir", s.Dir}
 	}
 	s.startAnywhere()
 	return s

@@ -1,0 +1,30 @@
+package redistest
+
+import (
+	"net"
+)
+
+// prompt makes a server send its data to a replica without waiting for others.
+var prompt = []string{"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"}
+
+// Replicate makes s a replica of primary, and waits until it has the primary's data.
+func (s *Server) Replicate(primary *Server) {
+	s.tb.Helper()
+	host, port, _ := net.SplitHostPort(primary.Addr)
+	s.must("replicaof", host, port)
+	eventually(s.tb, s.Addr+" is a replica in step", func() bool { return s.tells("master_link_status:up", "info", "replication") })
+}
+
+// Deaf keeps a replica from hearing its primary, and its primary's writes from reaching it: until Hear
+// it only has what it has. All else is as before.
+func (s *Server) Deaf() {
+	s.tb.Helper()
+	s.must("config", "set", "masteruser", "nobody", "masterauth", "nothing")
+	s.must("client", "kill", "type", "master")
+}
+
+// Hear ends Deaf, whatever the server has become meanwhile.
+func (s *Server) Hear() {
+	s.tb.Helper()
+	s.must("config", "set", "masteruser", "", "masterauth", "")
+}
