@@ -45,5 +45,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 soak: ## let random faults happen to a cluster for SOAKTIME, and judge what everybody got
 	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -seed $(SEED)
 
-bench: ## run the benchmarks
+bench: ## measure two nodes against the budgets, for ten minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
+	go run ./bench/suite
+
+microbench: ## run the benchmarks of packages
 	go test -run '^$$' -bench . -benchmem -p 1 ./...

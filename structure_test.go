@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"node":        {"wire", "bus", "presence", "store", "proxy", "auth"},
 	"hook":        {"wire", "presence"},
 	"bench":       {"wire"},
+	"bench/suite": {}, // runs the binary, for make bench
 	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench"},
 
 	"examples/datasync":  {"client", "wire"},

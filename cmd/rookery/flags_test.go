@@ -17,7 +17,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := 0
-	for _, command := range k.Model.Children {
+	for _, command := range k.Model.Leaves(false) {
 		if command.Help == "" {
 			t.Errorf("%s says nothing of itself", command.Name)
 		}

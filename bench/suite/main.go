@@ -1,0 +1,269 @@
+// Command suite runs every scenario of rookery bench against two nodes and a Redis that it starts, and writes what it
+// found beside the budgets into docs/benchmarks.md. With BENCH=quick it does less, and prints only.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type suite struct {
+	quick  bool
+	dir    string // of what is needed while it runs
+	binary string
+	rows   []row
+	faults []string // of deliveries
+	begun  time.Time
+	limits limits // what auth and limits cost
+}
+
+// A row is one budget, or one figure without a budget.
+type row struct {
+	what     string
+	command  string
+	unit     string
+	budget   float64 // 0: none
+	atLeast  bool    // the budget is a least, not a most
+	measured float64
+	bare     float64 // of the baseline; 0: not measured
+}
+
+// limits are medians of µs a delivery, in runs that took turns.
+type limits struct {
+	with, without             float64
+	withRuns, withoutRuns     []float64
+	withCommand, otherCommand string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	s := &suite{quick: os.Getenv("BENCH") == "quick", begun: time.Now()}
+	var err error
+	if s.dir, err = os.MkdirTemp("", "rookery-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.dir)
+	s.binary = filepath.Join(s.dir, "rookery")
+	build := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "./cmd/rookery")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("go build: %w", err)
+	}
+	before, err := machineBusy()
+	if err != nil {
+		return err
+	}
+	for _, measure := range []func(context.Context) error{s.fanout, s.saturated, s.rooms, s.connect, s.resume, s.churn, s.authAndLimits, s.idle} {
+		if err := measure(ctx); err != nil {
+			return err
+		}
+	}
+	after, err := machineBusy()
+	if err != nil {
+		return err
+	}
+	text := s.document(after.others(before))
+	if s.quick {
+		fmt.Print(text)
+		return nil
+	}
+	return os.WriteFile("docs/benchmarks.md", []byte(text), 0o644)
+}
+
+// pick chooses by how much is wanted.
+func pick[T any](s *suite, full, quick T) T {
+	if s.quick {
+		return quick
+	}
+	return full
+}
+
+// beside measures the nodes and the baseline in turns, and returns the medians of each of the values.
+func (s *suite) beside(ctx context.Context, command string, values ...string) (nodes, bare []float64, err error) {
+	rookery, err := s.startCluster(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rookery.stop()
+	baseline, err := s.startBaseline(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer baseline.stop()
+	found := [2][][]float64{make([][]float64, len(values)), make([][]float64, len(values))}
+	for range pick(s, 3, 1) {
+		for i, c := range []*cluster{rookery, baseline} {
+			r, err := s.bench(ctx, c, strings.Fields(command)...)
+			if err != nil {
+				return nil, nil, err
+			}
+			for v, name := range values {
+				found[i][v] = append(found[i][v], r.number(name))
+			}
+		}
+	}
+	for v := range values {
+		nodes = append(nodes, median(found[0][v]))
+		bare = append(bare, median(found[1][v]))
+	}
+	return nodes, bare, nil
+}
+
+func median(of []float64) float64 {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)/2]
+}
+
+const (
+	perDelivery = "server_cpu_us_per_delivery"
+	perSecond   = "deliveries_per_second"
+	p99         = "latency_p99_ms"
+)
+
+func (s *suite) add(r row) { s.rows = append(s.rows, r) }
+
+func (s *suite) fanout(ctx context.Context) error {
+	command := "fanout --duration " + pick(s, "5s", "2s")
+	nodes, bare, err := s.beside(ctx, command, perDelivery, p99)
+	if err != nil {
+		return err
+	}
+	s.add(row{"fan-out 1→1000 at 50 messages a second", command, "µs a delivery", 6, false, nodes[0], bare[0]})
+	s.add(row{"… its 99th percentile of latency", command, "ms", 0, false, nodes[1], bare[1]})
+	return nil
+}
+
+func (s *suite) saturated(ctx context.Context) error {
+	command := "fanout --saturate --duration " + pick(s, "5s", "2s")
+	nodes, bare, err := s.beside(ctx, command, perSecond, perDelivery)
+	if err != nil {
+		return err
+	}
+	s.add(row{"fan-out saturated, 99th percentile below 250 ms", command, "deliveries/s", 900_000, true, nodes[0], bare[0]})
+	s.add(row{"… its cost", command, "µs a delivery", 1.5, false, nodes[1], bare[1]})
+	return nil
+}
+
+func (s *suite) rooms(ctx context.Context) error {
+	for _, r := range []struct {
+		rate   int
+		budget float64
+	}{{400, 26}, {4000, 12}} {
+		command := fmt.Sprintf("rooms --rate %d --duration %s", r.rate, pick(s, "5s", "2s"))
+		nodes, bare, err := s.beside(ctx, command, perDelivery)
+		if err != nil {
+			return err
+		}
+		s.add(row{fmt.Sprintf("200 rooms of 10 at %d messages a second", r.rate), command, "µs a delivery", r.budget, false, nodes[0], bare[0]})
+	}
+	return nil
+}
+
+func (s *suite) connect(ctx context.Context) error {
+	command := fmt.Sprintf("connect --sessions %d --rate 2000", pick(s, 4000, 1000))
+	nodes, bare, err := s.beside(ctx, command, "server_cpu_us_per_connection", "welcome_p99_ms")
+	if err != nil {
+		return err
+	}
+	s.add(row{"connect, hello, welcome", command, "µs a connection", 80, false, nodes[0], bare[0]})
+	s.add(row{"… its 99th percentile of time", command, "ms", 0, false, nodes[1], bare[1]})
+	return nil
+}
+
+// alone measures fresh nodes once.
+func (s *suite) alone(ctx context.Context, command string, then func(c *cluster, r result) error) error {
+	c, err := s.startCluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	r, err := s.bench(ctx, c, strings.Fields(command)...)
+	if err != nil {
+		return err
+	}
+	return then(c, r)
+}
+
+func (s *suite) resume(ctx context.Context) error {
+	command := fmt.Sprintf("resume --sessions %d", pick(s, 5000, 1000))
+	return s.alone(ctx, command, func(c *cluster, r result) error {
+		reads, err := c.metric("rookery_log_reads_total")
+		if err != nil {
+			return err
+		}
+		s.add(row{"all sessions of 10 rooms resume at once with 20 messages missed: the 99th percentile is level after", command, "ms", 0, false, r.number("time_to_level_p99_ms"), 0})
+		s.add(row{"… their reads of logs, of both nodes together", command, "reads", 0, false, reads, 0})
+		s.add(row{"… their cost, connecting included", command, "µs a delivery", 0, false, r.number(perDelivery), 0})
+		return nil
+	})
+}
+
+func (s *suite) churn(ctx context.Context) error {
+	command := "presence-churn --duration " + pick(s, "10s", "3s")
+	return s.alone(ctx, command, func(_ *cluster, r result) error {
+		s.add(row{"200 joins and leaves a second before 500 members", command, "µs a change", 0, false, r.number("server_cpu_us_per_change"), 0})
+		s.add(row{"… frames for each change and member", command, "frames", 0, false, r.number("frames_per_change_and_member"), 0})
+		s.add(row{"… seen after, 99th percentile", command, "ms", 0, false, r.number("seen_p99_ms"), 0})
+		return nil
+	})
+}
+
+func (s *suite) idle(ctx context.Context) error {
+	count := pick(s, 10_000, 1000)
+	command := fmt.Sprintf("idle --sessions %d --settle %s --duration %s", count, pick(s, "55s", "3s"), pick(s, "60s", "5s"))
+	return s.alone(ctx, command, func(_ *cluster, r result) error {
+		s.add(row{"memory of an idle connection", command, "KiB", 10, false, r.number("server_rss_kib_per_connection"), 0})
+		s.add(row{"… Redis's share", command, "KiB", 0, false, r.number("redis_rss_kib_per_connection"), 0})
+		s.add(row{"CPU of " + figure(float64(count)) + " idle connections, nodes and Redis", command, "s a minute", 0.6, false, r.number("server_cpu_s_per_minute") + r.number("redis_cpu_s_per_minute"), 0})
+		return nil
+	})
+}
+
+// authAndLimits compares nodes that want tokens and have their limits with nodes that want none and never reach theirs.
+func (s *suite) authAndLimits(ctx context.Context) error {
+	const secret = "a secret of at least 32 bytes, for HS256"
+	const plenty = "1000000000"
+	with, err := s.startCluster(ctx, "--auth-secret="+secret)
+	if err != nil {
+		return err
+	}
+	defer with.stop()
+	without, err := s.startCluster(ctx, "--limit-frames="+plenty, "--limit-bytes="+plenty, "--limit-publishes="+plenty, "--limit-topics="+plenty, "--limit-sessions="+plenty, "--handshakes="+plenty)
+	if err != nil {
+		return err
+	}
+	defer without.stop()
+	command := []string{"fanout", "--duration", pick(s, "5s", "2s")}
+	l := &s.limits
+	for range pick(s, 5, 1) {
+		r, err := s.bench(ctx, with, append(command, "--auth-secret="+secret)...)
+		if err != nil {
+			return err
+		}
+		l.withRuns = append(l.withRuns, r.number(perDelivery))
+		if r, err = s.bench(ctx, without, command...); err != nil {
+			return err
+		}
+		l.withoutRuns = append(l.withoutRuns, r.number(perDelivery))
+	}
+	l.with, l.without = median(l.withRuns), median(l.withoutRuns)
+	l.otherCommand = strings.Join(command, " ")
+	l.withCommand = l.otherCommand + " --auth-secret SECRET"
+	return nil
+}
