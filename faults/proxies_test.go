@@ -1,7 +1,6 @@
 package faults_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -9,11 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -290,38 +286,14 @@ func balance(t *testing.T, nodes []*process) (tcp, web string) {
 		}
 		return s
 	}
-	config := filepath.Join(t.TempDir(), "haproxy.cfg")
 	text := "global\n  maxconn 1000\ndefaults\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n  balance roundrobin\n" +
 		"listen tcp\n  mode tcp\n  bind " + tcp + "\n" + servers("send-proxy-v2 check") +
 		"listen web\n  mode http\n  option forwardfor\n  bind " + web + "\n" + servers("")
+	config := filepath.Join(t.TempDir(), "haproxy.cfg")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("haproxy", "-db", "-f", config)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.LockOSThread() // Pdeathsig is about the thread that started the process
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: scripts/install-test-deps brings it", err)
-	}
-	var said strings.Builder
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		io.Copy(&said, bufio.NewReader(out))
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-read
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("haproxy said:\n%s", tail(said.String(), 4000))
-		}
-	})
+	runHaproxy(t, config)
 	for _, addr := range []string{tcp, web} {
 		await(t, "haproxy listens", func() bool {
 			c, err := net.Dial("tcp", addr)

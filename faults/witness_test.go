@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -18,8 +20,8 @@ import (
 )
 
 // A witness is a session that writes down every frame it gets, as it is: unlike the Go
-// client, it corrects nothing. When its connection ends it comes back, as often as it takes, and
-// resumes from where it was.
+// client, it corrects nothing. When its connection ends it comes back as docs/protocol.md asks of
+// every client, as often as it takes, and resumes from where it was.
 type witness struct {
 	tb      testing.TB
 	user    string
@@ -36,10 +38,21 @@ type witness struct {
 	conn  *websocket.Conn
 	asked map[uint64]string // joins without an answer: id -> topic
 	ids   uint64
+	tries int           // since a connection stood
+	hint  time.Duration // how long the node asked the witness to stay away
 
 	mu    sync.Mutex
 	at    map[string]wire.Position   // the cursors. Guarded by mu.
 	users map[string]map[string]bool // the rosters. Guarded by mu.
+	stays []stay                     // one after the other. Guarded by mu.
+}
+
+// A stay is a witness's time on one node.
+type stay struct {
+	node    string
+	came    time.Time     // the welcome, with everything resumed
+	goodbye time.Time     // zero without one
+	after   time.Duration // what the goodbye asked for
 }
 
 // A said is the data of a message under test: its name.
@@ -69,12 +82,8 @@ func watchTampered(tb testing.TB, dir, user string, url func() string, watches b
 	go func() {
 		defer close(w.done)
 		for ctx.Err() == nil {
-			if err := w.connect(ctx); ctx.Err() == nil && err != nil {
-				select {
-				case <-time.After(100 * time.Millisecond):
-				case <-ctx.Done():
-				}
-			}
+			w.connect(ctx)
+			pause(ctx, w.backoff())
 		}
 	}()
 	tb.Cleanup(w.leave)
@@ -97,14 +106,37 @@ func (w *witness) leave() {
 // long as it takes for a real client.
 const patienceOfWitness = 15 * time.Second
 
+// backoff is how long to stay away now: as docs/protocol.md has it, but for the longest, which is
+// shorter, as tests are.
+func (w *witness) backoff() time.Duration {
+	const base = 250 * time.Millisecond
+	d := rand.N(base << min(w.tries, 3))
+	w.tries++
+	if w.hint > 0 {
+		d = max(d, w.hint+rand.N(w.hint/2+base))
+		w.hint = 0
+	}
+	return d
+}
+
 // connect is one connection, from hello to its end.
 func (w *witness) connect(ctx context.Context) error {
 	dialing, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, _, err := websocket.Dial(dialing, w.url(), &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})
+	conn, answer, err := websocket.Dial(dialing, w.url(), &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})
 	if err != nil {
+		if answer != nil {
+			seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+			w.hint = time.Duration(seconds) * time.Second
+		}
 		return err
 	}
+	dialled := time.Now()
+	defer func() {
+		if time.Since(dialled) > 5*time.Second {
+			w.tries = 0
+		}
+	}()
 	defer conn.CloseNow()
 	conn.SetReadLimit(1 << 20)
 	w.conn, w.asked = conn, make(map[uint64]string)
@@ -185,6 +217,9 @@ func (w *witness) take(ctx context.Context, f any) error {
 			}
 			w.joined(topic, j)
 		}
+		w.mu.Lock()
+		w.stays = append(w.stays, stay{node: f.Node, came: time.Now()})
+		w.mu.Unlock()
 		for _, room := range w.rooms {
 			if _, ok := f.Topics[room]; ok {
 				continue
@@ -220,6 +255,13 @@ func (w *witness) take(ctx context.Context, f any) error {
 	case *wire.Reset:
 		w.set(f.Topic, wire.Position{Epoch: f.Epoch, Offset: f.After})
 		w.log.Add(judge.Record{Act: judge.Reset, Topic: f.Topic, Epoch: f.Epoch, Offset: f.After, Recovered: f.Recovered})
+	case *wire.Goodbye:
+		w.hint = time.Duration(f.After) * time.Millisecond
+		w.mu.Lock()
+		if last := len(w.stays) - 1; last >= 0 {
+			w.stays[last].goodbye, w.stays[last].after = time.Now(), w.hint
+		}
+		w.mu.Unlock()
 	case *wire.Members:
 		w.roster(f.Topic, f.Roster)
 	case *wire.Presence:

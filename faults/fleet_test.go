@@ -1,0 +1,166 @@
+package faults_test
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rookery-chat/rookery/faults/judge"
+	"github.com/rookery-chat/rookery/internal/redistest"
+)
+
+var clients = flag.Int("clients", 300, "how many clients TestRollingRestart and TestNodeDiesUnderAll move")
+
+// A fleet is a cluster behind haproxy as examples/chat has it, and a crowd on it.
+type fleet struct {
+	*crowd
+	redis   *redistest.Server
+	haproxy *haproxy
+	posts   [3]post
+	seats   [3]*process // who is at each post; nil while nobody is
+}
+
+func newFleet(t *testing.T, name string, rooms int) *fleet {
+	t.Helper()
+	f := &fleet{crowd: newCrowd(t, name, 1, rooms), redis: redistest.Start(t)}
+	var addr string
+	f.haproxy, addr, f.posts = balanceChat(t)
+	f.haproxy.awaitSaid(0, "no server available") // it takes servers for up until it has looked
+	f.way = func(int) func() string { return func() string { return "ws://" + addr + "/ws" } }
+	return f
+}
+
+// man puts a new node at a post, and waits until haproxy sends it clients.
+func (f *fleet) man(i int, flags ...string) {
+	f.t.Helper()
+	from := len(f.haproxy.said())
+	flags = append([]string{"--listen=" + f.posts[i].addr, "--admin=" + f.posts[i].admin}, flags...)
+	f.seats[i] = serve(f.t, f.redis, flags...)
+	f.haproxy.awaitSaid(from, fmt.Sprintf("nodes/node%d is UP", i+1))
+	f.measure(f.seats[i], "before")
+}
+
+// gather brings in n members, each in two rooms, and waits until all are in, and seen to be in. From
+// then on, they stay.
+func (f *fleet) gather(n int) {
+	f.t.Helper()
+	rooms := len(f.rooms)
+	for i := range n {
+		f.enter(i < 2*rooms, nil, f.rooms[i%rooms], f.rooms[(i+1+i/rooms%(rooms-1))%rooms])
+	}
+	for _, room := range f.rooms {
+		users := f.inRoom(room)
+		slices.Sort(users)
+		for _, m := range f.members {
+			if !slices.Contains(m.rooms, room) {
+				continue
+			}
+			await(f.t, m.user+" is in "+room, func() bool {
+				return m.position(room).Epoch != "" && m.level(room, *m.position(room), users)
+			})
+		}
+		f.log.Add(judge.Record{Act: judge.Stay, Topic: room, Users: users})
+	}
+}
+
+// at are the members whose newest stay is on a node.
+func (f *fleet) at(node string) (members []*witness) {
+	for _, m := range f.members {
+		if s, ok := m.newest(); ok && s.node == node {
+			members = append(members, m)
+		}
+	}
+	return members
+}
+
+func (w *witness) newest() (stay, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.stays) == 0 {
+		return stay{}, false
+	}
+	return w.stays[len(w.stays)-1], true
+}
+
+// A move is how one member went from one node to another.
+type move struct{ from, to stay }
+
+// moved waits until members that were on a node are on another one, and returns how each went.
+func (f *fleet) moved(members []*witness, node string) (moves []move) {
+	f.t.Helper()
+	for _, m := range members {
+		await(f.t, m.user+" is back", func() bool { s, _ := m.newest(); return s.node != node })
+		m.mu.Lock()
+		for i := len(m.stays) - 1; i > 0; i-- {
+			if m.stays[i-1].node == node {
+				moves = append(moves, move{m.stays[i-1], m.stays[i]})
+				break
+			}
+		}
+		m.mu.Unlock()
+	}
+	return moves
+}
+
+// sum judges, and counts what must not be at all.
+func (f *fleet) sum() judge.Verdict {
+	f.t.Helper()
+	verdict := f.hear(f.seats[:], nil)
+	f.t.Logf("%v", verdict)
+	if verdict.Violated > 0 {
+		f.t.Errorf("%d violations; their logs are in %s", verdict.Violated, f.keepLogs())
+	}
+	if verdict.Resets > 0 {
+		f.t.Errorf("%d resets: nothing happened to Redis", verdict.Resets)
+	}
+	if verdict.Deliveries < len(f.members) {
+		f.t.Errorf("%d deliveries are no traffic to judge by", verdict.Deliveries)
+	}
+	return verdict
+}
+
+// A spread is how times lie.
+type spread struct {
+	times []time.Duration // sorted
+}
+
+func newSpread(times []time.Duration) spread {
+	slices.Sort(times)
+	return spread{times}
+}
+
+// busiest is the largest share of the times that lies within one window.
+func (s spread) busiest(window time.Duration) float64 {
+	most, first := 0, 0
+	for i, t := range s.times {
+		for t-s.times[first] >= window {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return float64(most) / float64(max(len(s.times), 1))
+}
+
+func (s spread) quantile(q float64) time.Duration {
+	if len(s.times) == 0 {
+		return 0
+	}
+	return s.times[int(q*float64(len(s.times)-1))].Round(time.Millisecond)
+}
+
+func (s spread) String() string {
+	return fmt.Sprintf("p50 %v, p90 %v, p99 %v, max %v", s.quantile(.5), s.quantile(.9), s.quantile(.99), s.quantile(1))
+}
+
+// steps counts the times by half seconds.
+func (s spread) steps() (counts []int) {
+	for _, t := range s.times {
+		for int(t/(time.Second/2)) >= len(counts) {
+			counts = append(counts, 0)
+		}
+		counts[t/(time.Second/2)]++
+	}
+	return counts
+}
