@@ -8,6 +8,7 @@ ARGS     ?= # of make run: for example --redis redis://localhost
 FUZZTIME ?= 30s
 SOAKTIME ?= 20m
 SEED     ?= 0 # of make soak; 0 chooses
+REDIS    ?= single # of make soak: or sentinel, cluster
 
 .NOTPARALLEL:
 .PHONY: help build run test check deps go-test js-test fuzz soak bench
@@ -43,7 +44,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 soak: ## let random faults happen to a cluster for SOAKTIME, and judge what everybody got
-	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -seed $(SEED)
+	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -redis $(REDIS) -seed $(SEED)
 
 bench: ## measure two nodes against the budgets, for ten minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
 	go run ./bench/suite

@@ -1,12 +1,10 @@
 package faults_test
 
 import (
-	"context"
 	"math/rand/v2"
+	"sync"
 	"syscall"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // A fault is something that happens to a cluster. happen returns when it is over, as far as
@@ -50,18 +48,25 @@ var nodeFaults = []fault{
 	}},
 }
 
-var redisFaults = []fault{
+// Of a single server with all its data on disk.
+var singleFaults = []fault{
 	{"Redis killed, restarted with its data", func(s *storm, rng *rand.Rand) {
-		s.redis.Kill()
+		b := s.redis.(*single)
+		b.Kill()
 		time.Sleep(between(rng, 0, 2*time.Second))
-		s.redis.Restart()
+		b.Restart()
 	}},
 	{"Redis frozen", func(s *storm, rng *rand.Rand) {
-		s.redis.Pause()
+		b := s.redis.(*single)
+		b.Pause()
 		time.Sleep(between(rng, 500*time.Millisecond, 6*time.Second))
-		s.redis.Continue()
+		b.Continue()
 	}},
-	{"Redis emptied", func(s *storm, rng *rand.Rand) { s.ask("flushall") }},
+}
+
+// Of any Redis.
+var redisFaults = []fault{
+	{"Redis emptied", func(s *storm, rng *rand.Rand) { s.askPrimary(rng, "flushall") }},
 	{"pub/sub connections killed", func(s *storm, rng *rand.Rand) {
 		for range 3 {
 			s.ask("client", "kill", "type", "pubsub")
@@ -77,7 +82,7 @@ var redisFaults = []fault{
 	}},
 	{"Redis busy with a script", func(s *storm, rng *rand.Rand) {
 		s.ask("config", "set", "busy-reply-threshold", "100")
-		s.ask("eval", "local stop = redis.call('time')[1] + 2 while tonumber(redis.call('time')[1]) < stop do end", "0")
+		s.askPrimary(rng, "eval", "local stop = redis.call('time')[1] + 2 while tonumber(redis.call('time')[1]) < stop do end", "0")
 	}},
 	{"pub/sub buffers overflow", func(s *storm, rng *rand.Rand) {
 		s.ask("config", "set", "client-output-buffer-limit", "pubsub 1 1 1")
@@ -86,7 +91,8 @@ var redisFaults = []fault{
 	}},
 }
 
-var networkFaults = []fault{
+// Between nodes and Redis: only where there is a door to it.
+var linkFaults = []fault{
 	{"packets between a node and Redis dropped", func(s *storm, rng *rand.Rand) {
 		d := s.some(rng).link
 		d.hold()
@@ -113,6 +119,9 @@ var networkFaults = []fault{
 		time.Sleep(between(rng, 500*time.Millisecond, 5*time.Second))
 		d.refuse(false)
 	}},
+}
+
+var clientFaults = []fault{
 	{"connections of clients cut", func(s *storm, rng *rand.Rand) { s.some(rng).front.cut() }},
 	{"clients half open", func(s *storm, rng *rand.Rand) {
 		d := s.some(rng).front
@@ -129,12 +138,19 @@ var networkFaults = []fault{
 	}},
 }
 
-// ask tells Redis something, past every fault of the network. What Redis answers matters to nobody:
-// it may be under another fault.
+// ask tells all servers of Redis something, past every fault of the network. What they answer matters to
+// nobody: they may be under another fault.
 func (s *storm) ask(words ...any) {
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr, MaxRetries: -1})
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	c.Do(ctx, words...)
+	var wg sync.WaitGroup
+	for _, r := range s.redis.servers() {
+		wg.Go(func() { r.Ask(words...) })
+	}
+	wg.Wait()
+}
+
+// askPrimary is ask for one primary.
+func (s *storm) askPrimary(rng *rand.Rand, words ...any) {
+	if primaries := s.redis.primaries(); len(primaries) > 0 {
+		primaries[rng.IntN(len(primaries))].Ask(words...)
+	}
 }

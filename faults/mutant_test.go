@@ -46,7 +46,7 @@ func TestJudgeFindsMutants(t *testing.T) {
 		},
 	}
 	guilty := map[string]string{"member-member1": "I2", "member-member2": "I2", "member-member4": "I3", "member-member0": "I4", "member-member5": "I1", "cluster-storm": "I5"}
-	s := newStorm(t, 1, lies)
+	s := newStorm(t, newBackend(t, "single"), 1, lies)
 	for _, m := range s.members[:6] {
 		await(t, m.user+" gets messages", func() bool { return m.count() > 30 })
 	}

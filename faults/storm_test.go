@@ -4,18 +4,19 @@ import (
 	"context"
 	"flag"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rookery-chat/rookery/faults/judge"
-	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
 var (
-	soakTime = flag.Duration("soak", 25*time.Second, "how long TestSoak lets faults happen")
-	soakSeed = flag.Uint64("seed", 0, "which faults; 0 chooses")
+	soakTime  = flag.Duration("soak", 25*time.Second, "how long TestSoak lets faults happen")
+	soakRedis = flag.String("redis", "single", "what TestSoak runs on: single, sentinel or cluster")
+	soakSeed  = flag.Uint64("seed", 0, "which faults; 0 chooses")
 )
 
 // Faults of all kinds happen at random to a cluster on which people talk all the time: nodes
@@ -26,8 +27,8 @@ func TestSoak(t *testing.T) {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	t.Logf("again with: go test ./faults -run TestSoak -soak %v -seed %d", *soakTime, seed)
-	s := newStorm(t, seed, nil)
+	t.Logf("again with: go test ./faults -run TestSoak -soak %v -redis %s -seed %d", *soakTime, *soakRedis, seed)
+	s := newStorm(t, newBackend(t, *soakRedis), seed, nil)
 	s.rage(*soakTime)
 	verdict := s.calm()
 	t.Logf("%v", verdict)
@@ -53,7 +54,7 @@ const (
 // A storm is a cluster under faults, and the crowd on it.
 type storm struct {
 	*crowd
-	redis *redistest.Server
+	redis backend
 	seats []*seat
 }
 
@@ -62,16 +63,14 @@ type storm struct {
 type seat struct {
 	s     *storm
 	node  atomic.Pointer[process]
-	link  *door // node to Redis
+	link  *door // node to Redis; nil where Redis tells nodes its own addresses
 	front *door // clients to node
 }
 
-func newStorm(t *testing.T, seed uint64, lies map[int]func(any) []any) *storm {
+func newStorm(t *testing.T, redis backend, seed uint64, lies map[int]func(any) []any) *storm {
 	t.Helper()
-	s := &storm{
-		crowd: newCrowd(t, "storm", seed, stormRooms),
-		redis: redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes"),
-	}
+	s := &storm{crowd: newCrowd(t, "storm", seed, stormRooms), redis: redis}
+	server, alone := redis.(*single)
 	// One node after the other.
 	s.way = func(first int) func() string {
 		var next atomic.Int64
@@ -79,7 +78,10 @@ func newStorm(t *testing.T, seed uint64, lies map[int]func(any) []any) *storm {
 		return func() string { return "ws://" + s.seats[next.Add(1)%stormNodes].front.addr + "/ws" }
 	}
 	for range stormNodes {
-		p := &seat{s: s, link: newDoor(t, s.redis.Addr)}
+		p := &seat{s: s}
+		if alone {
+			p.link = newDoor(t, server.Addr)
+		}
 		p.start()
 		p.front = newDoor(t, p.node.Load().addr)
 		s.seats = append(s.seats, p)
@@ -108,7 +110,11 @@ func (s *storm) calmAnd(last func()) judge.Verdict { return s.hear(s.nodes(), la
 
 // start puts a new node on the seat.
 func (p *seat) start() {
-	n := serve(p.s.t, nil, "--redis=redis://"+p.link.addr, "--drain=3s")
+	url := p.s.redis.url()
+	if p.link != nil {
+		url = "redis://" + p.link.addr
+	}
+	n := serve(p.s.t, nil, "--redis="+url, "--drain=3s")
 	p.node.Store(n)
 	if p.front != nil {
 		p.front.lead(n.addr)
@@ -122,7 +128,13 @@ func (s *storm) rage(d time.Duration) {
 	ctx, cancel := context.WithTimeout(s.quiet, d)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, faults := range [][]fault{nodeFaults, redisFaults, networkFaults} {
+	network := clientFaults
+	if s.seats[0].link != nil {
+		network = slices.Concat(linkFaults, clientFaults)
+	} else {
+		s.log.Add(judge.Record{Act: judge.Lossy}) // replication is asynchronous
+	}
+	for _, faults := range [][]fault{nodeFaults, s.redis.faults(), network} {
 		rng := rand.New(rand.NewPCG(s.rng.Uint64(), s.rng.Uint64()))
 		wg.Go(func() {
 			order := rng.Perm(len(faults)) // each comes before one comes again

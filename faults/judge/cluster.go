@@ -14,6 +14,8 @@ func (j *judge) cluster(file, who string) error {
 		switch r.Act {
 		case Fault:
 			j.verdict.Faults[r.Kind]++
+		case Lossy:
+			j.lossy = true
 		case Truth:
 			j.topic(r.Topic).present = set(r.Users)
 		case Stay:

@@ -15,6 +15,7 @@ type Verdict struct {
 	Deliveries int            // messages that members got
 	Resets     int            // of members: also the answers to a resume that were one
 	Losses     int            // resets that told of missing messages
+	Lost       int            // acknowledged messages that a member never got, lost with an epoch: only where Redis may lose them
 	Repeats    int            // messages that a member got again after such a reset, in another epoch
 	Faults     map[string]int // done to the cluster, by kind
 	Violations []Violation    // the first maxViolations
@@ -44,6 +45,9 @@ func (v Verdict) String() string {
 	}
 	fmt.Fprintf(&b, "%d publishes acknowledged, %d deliveries, %d resets (%d told of losses), %d repeats after such\n",
 		v.Acked, v.Deliveries, v.Resets, v.Losses, v.Repeats)
+	if v.Lost > 0 {
+		fmt.Fprintf(&b, "%d times Redis lost an acknowledged message before a member had it\n", v.Lost)
+	}
 	fmt.Fprintf(&b, "%d faults of %d types\n", faults, len(v.Faults))
 	for _, kind := range slices.Sorted(maps.Keys(v.Faults)) {
 		fmt.Fprintf(&b, "%6d %s\n", v.Faults[kind], kind)
@@ -61,6 +65,7 @@ type judge struct {
 	verdict Verdict
 	topics  map[string]*topic
 	keys    map[string]string  // key -> the topic it is in
+	lossy   bool               // Redis may lose what it took
 	measure map[string]*Record // node -> what it was like before
 }
 

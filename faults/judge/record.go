@@ -3,7 +3,8 @@
 // that they got, and a test what the cluster was like before and after. It knows nothing else: it
 // shares no code with the nodes, nor with the clients.
 //
-//	I1  an acknowledged message is in every member's sequence, or the member got a reset
+//	I1  an acknowledged message is in every member's sequence, or the member got a reset; one that
+//	    says that nothing is missing counts only where Redis may lose what it took (Lossy)
 //	I2  a member's offsets rise by exactly 1, and no message comes twice
 //	I3  one (epoch, offset) names one message, for everybody and for ever
 //	I4  a user's joins and leaves alternate, and after quiet everybody knows who is there
@@ -45,6 +46,7 @@ const (
 	Truth   Act = "truth"   // Users are the users in Topic, after quiet
 	Measure Act = "measure" // Node's Memory, Goroutines and Files; Phase "before" or "after"
 	Fault   Act = "fault"   // Kind was done to the cluster
+	Lossy   Act = "lossy"   // from the beginning, Redis may lose what it took (it replicates later, or does not persist at once)
 	Stay    Act = "stay"    // Users are in Topic from now on without a break, however they move between nodes
 )
 

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -101,6 +102,16 @@ func (c *Cluster) Primary(slot int) *Server {
 	return nil
 }
 
+// Owner is the server that says of itself that it has a slot; nil while none does.
+func (c *Cluster) Owner(slot int) *Server {
+	for _, s := range c.Servers {
+		if s.owner(slot) == s.Addr && s.tells("role:master", "info", "replication") {
+			return s
+		}
+	}
+	return nil
+}
+
 // owner is the address of who has a slot, as the server says; none when it does not answer.
 func (s *Server) owner(slot int) string {
 	answer, _ := s.askWithin(time.Second, "cluster", "slots")
@@ -115,26 +126,63 @@ func (s *Server) owner(slot int) string {
 	return ""
 }
 
-// MoveSlot moves a slot to another primary as an operator's tool does, key by key, and calls meanwhile once
-// while some of the keys are here and some are there.
-func (c *Cluster) MoveSlot(slot int, from, to *Server, meanwhile func()) {
-	c.tb.Helper()
-	fromID, toID := from.must("cluster", "myid"), to.must("cluster", "myid")
-	to.must("cluster", "setslot", slot, "importing", fromID)
-	from.must("cluster", "setslot", slot, "migrating", toID)
+// Primaries are the servers that say they are one and have slots.
+func (c *Cluster) Primaries() (primaries []*Server) {
+	for _, s := range c.Servers {
+		if s.tells("role:master", "info", "replication") && s.owns() {
+			primaries = append(primaries, s)
+		}
+	}
+	return primaries
+}
+
+// owns tells whether a server has slots, by its own word.
+func (s *Server) owns() bool {
+	answer, _ := s.askWithin(time.Second, "cluster", "nodes")
+	for line := range strings.Lines(fmt.Sprint(answer)) {
+		if strings.Contains(line, "myself,master") {
+			return len(strings.Fields(line)) > 8
+		}
+	}
+	return false
+}
+
+// MoveSlot moves a slot to another primary as an operator's tool does, a few keys at a time, and calls
+// meanwhile after the first ones. Repeated after an error, it goes on.
+func (c *Cluster) MoveSlot(slot int, from, to *Server, meanwhile func()) error {
+	fromID, err := from.Ask("cluster", "myid")
+	toID, err2 := to.Ask("cluster", "myid")
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if _, err := to.Ask("cluster", "setslot", slot, "importing", fromID); err != nil {
+		return err
+	}
+	if _, err := from.Ask("cluster", "setslot", slot, "migrating", toID); err != nil {
+		return err
+	}
 	host, port, _ := net.SplitHostPort(to.Addr)
 	for {
-		keys, _ := from.must("cluster", "getkeysinslot", slot, 5).([]any)
+		answer, err := from.Ask("cluster", "getkeysinslot", slot, 5)
+		if err != nil {
+			return err
+		}
+		keys := answer.([]any)
 		if len(keys) == 0 {
 			break
 		}
-		from.must(append([]any{"migrate", host, port, "", 0, 5000, "keys"}, keys...)...)
+		if _, err := from.Ask(append([]any{"migrate", host, port, "", 0, 5000, "keys"}, keys...)...); err != nil {
+			return err
+		}
 		if meanwhile != nil {
 			meanwhile()
 			meanwhile = nil
 		}
 	}
 	for _, s := range []*Server{to, from} {
-		s.must("cluster", "setslot", slot, "node", toID)
+		if _, err := s.Ask("cluster", "setslot", slot, "node", toID); err != nil {
+			return err
+		}
 	}
+	return nil
 }

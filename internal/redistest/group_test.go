@@ -17,7 +17,9 @@ func TestGroup(t *testing.T) {
 		t.Fatalf("the primary is %v", old)
 	}
 	for _, s := range g.Servers[1:] {
-		s.Deaf()
+		if err := s.Deaf(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := old.Ask("set", "lost", "1"); err != nil {
 		t.Fatal(err)
@@ -45,10 +47,12 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	there := 0
-	c.MoveSlot(0, old, c.Servers[1], func() {
+	if err := c.MoveSlot(0, old, c.Servers[1], func() {
 		n, _ := c.Servers[1].Ask("dbsize")
 		there = int(n.(int64))
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if there == 0 || there == 12 {
 		t.Errorf("%d of 12 keys moved, and then the rest", there)
 	}

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"errors"
 	"net"
 )
 
@@ -17,14 +18,14 @@ func (s *Server) Replicate(primary *Server) {
 
 // Deaf keeps a replica from hearing its primary, and its primary's writes from reaching it: until Hear
 // it only has what it has. All else is as before.
-func (s *Server) Deaf() {
-	s.tb.Helper()
-	s.must("config", "set", "masteruser", "nobody", "masterauth", "nothing")
-	s.must("client", "kill", "type", "master")
+func (s *Server) Deaf() error {
+	_, err := s.Ask("config", "set", "masteruser", "nobody", "masterauth", "nothing")
+	_, kill := s.Ask("client", "kill", "type", "master")
+	return errors.Join(err, kill)
 }
 
 // Hear ends Deaf, whatever the server has become meanwhile.
-func (s *Server) Hear() {
-	s.tb.Helper()
-	s.must("config", "set", "masteruser", "", "masterauth", "")
+func (s *Server) Hear() error {
+	_, err := s.Ask("config", "set", "masteruser", "", "masterauth", "")
+	return err
 }
