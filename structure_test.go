@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"internal/redistest":    {},
 	"internal/browsertest":  {},
 	"internal/exampletest":  {},
+	"internal/rawtest":      {},
 	"faults":                {},
 	"faults/judge":          {},
 	"faults/cmd/judge":      {"faults/judge"},

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -136,6 +137,8 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request, opts *websocke
 	n := s.node
 	opts.OriginPatterns = n.origins
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
+	opts.OnPingReceived = func(context.Context, []byte) bool { return s.slowDown() == nil }
+	opts.OnPongReceived = func(context.Context, []byte) { s.slowDown() }
 	h := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(h, r, opts)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 
 	"github.com/coder/websocket"
@@ -36,6 +37,8 @@ type webSocketInput struct {
 	ws     *websocket.Conn // Fixed at construction.
 	buffer *bufio.Reader   // what ws reads from. Fixed at construction.
 	socket *socket         // Fixed at construction.
+	unread io.Reader       // of a message that is refused. Owned by the reader.
+	broken bool            // no frames can be found any more in what comes. Owned by the reader.
 }
 
 func (in *webSocketInput) await() error {
@@ -48,17 +51,36 @@ func (in *webSocketInput) await() error {
 func (in *webSocketInput) next(b *bytes.Buffer) error {
 	typ, r, err := in.ws.Reader(context.Background())
 	if err != nil {
-		return err
+		return in.explain(err)
 	}
 	if typ != websocket.MessageText {
+		in.unread = r
 		return &breach{wire.CloseUnsupported, refusal(wire.BadRequest, "binary frame: send text frames")}
 	}
-	_, err = b.ReadFrom(r)
-	return err // of a frame that is too large the library has told the peer
+	if _, err = b.ReadFrom(r); err != nil {
+		return in.explain(err)
+	}
+	return nil
+}
+
+// explain makes a breach of an error of the library that is neither the connection's end nor that of
+// a message too large, of which it has told the peer. Of some breaches it tells nobody.
+func (in *webSocketInput) explain(err error) error {
+	if in.socket.lost || websocket.CloseStatus(err) >= 0 || errors.Is(err, websocket.ErrMessageTooBig) {
+		return err
+	}
+	in.broken = true
+	return &breach{wire.CloseProtocol, refusal(wire.BadRequest, "a malformed WebSocket frame: see RFC 6455")}
 }
 
 // discard goes on, so that the peer's close frame is seen.
 func (in *webSocketInput) discard() {
+	if in.broken {
+		return
+	}
+	if in.unread != nil {
+		io.Copy(io.Discard, in.unread) // else what it holds would be taken for frames
+	}
 	for {
 		_, r, err := in.ws.Reader(context.Background())
 		if err != nil {

@@ -9,8 +9,8 @@ import (
 // Limits are what one session, one user's sessions on one node, or those from one address may
 // do. The zero value of each is its default.
 type Limits struct {
-	Frames    int // of one session a second; more are read more slowly. 1,000
-	Bytes     int // of one session's frames a second; more are read more slowly. 1 MiB
+	Frames    int // of one session a second, pings and pongs included; more are read more slowly. 1,000
+	Bytes     int // that one session sends a second; more are read more slowly. 1 MiB
 	Publishes int // and signals of one session a second; more are refused. 500
 	Topics    int // of one session, its inbox and * included. 1,002: as many rooms as a hello may resume
 	Sessions  int // of one user on one node. 1,000
@@ -52,18 +52,25 @@ func (m *meter) take(now time.Duration, n, perSecond int) {
 	*m = max(*m, meter(now)) + meter(n)*meter(time.Second)/meter(perSecond)
 }
 
-// slowDown makes the reader wait when the session sends more frames or bytes than it may:
-// the peer's own buffers fill up then.
-func (s *session) slowDown(bytes int) error {
+// slowDown makes the reader wait when the session sends more frames than it may: the peer's
+// own buffers fill up then. Pings and pongs count too.
+func (s *session) slowDown() error {
+	return s.earn(&s.frames, 1, s.node.limits.Frames, "frames")
+}
+
+// charge is slowDown for bytes, as they come in: also those of a frame that never ends, or in
+// pieces that carry nothing.
+func (s *session) charge(bytes int) { s.earn(&s.bytes, bytes, s.node.limits.Bytes, "bytes") }
+
+func (s *session) earn(m *meter, count, perSecond int, limit string) error {
 	n := s.node
 	now := time.Since(n.started)
-	s.frames.take(now, 1, n.limits.Frames)
-	s.bytes.take(now, bytes, n.limits.Bytes)
-	wait := max(s.frames.early(now), s.bytes.early(now))
+	m.take(now, count, perSecond)
+	wait := m.early(now)
 	if wait <= 0 {
 		return nil
 	}
-	n.metrics.limited("frames")
+	n.metrics.limited(limit)
 	select {
 	case <-time.After(wait):
 		return nil

@@ -117,5 +117,5 @@ func (s *session) nextPlain(b *bytes.Buffer) error {
 	if err := s.next(b); err != nil {
 		return err
 	}
-	return s.slowDown(b.Len())
+	return s.slowDown()
 }

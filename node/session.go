@@ -104,6 +104,7 @@ func (s *session) run() {
 }
 
 func (s *session) begin() {
+	s.socket.onRead = s.charge
 	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
 	s.shard.mail.post(func() { s.shard.attach(s) })
 }
@@ -154,7 +155,7 @@ func (s *session) handleNext(handle func([]byte) error) error {
 	if err != nil && !blank {
 		return err
 	}
-	if err := s.slowDown(b.Len()); err != nil || blank {
+	if err := s.slowDown(); err != nil || blank {
 		return err
 	}
 	s.turn.Lock()
@@ -186,12 +187,18 @@ func (s *session) refuse(code wire.CloseCode, e *wire.Error) error {
 	s.shard.mail.post(func() { s.shard.close(s, nil, code, e.Message) })
 	s.socket.SetReadDeadline(time.Now().Add(closeLinger))
 	s.input.discard()
+	s.settle()
 	return errClosed
 }
 
 // finish waits until the peer, which says nothing more but may listen, has what it asked for.
 func (s *session) finish() {
 	s.shard.mail.post(func() { s.shard.finish(s) })
+	s.settle()
+}
+
+// settle waits until the kernel has the last of what the session writes.
+func (s *session) settle() {
 	if s.waitDrained() == nil {
 		s.socket.helper.Wait()
 	}

@@ -29,6 +29,9 @@ type socket struct {
 	// The end of what we write is told to the peer's TCP, not in a close frame. Fixed at construction.
 	halfClose bool
 
+	onRead func(bytes int) // Called by the reader for what came in; may wait. Set before the first read.
+	lost   bool            // reading failed: the connection, and not what came over it. Owned by the reader.
+
 	heard atomic.Int64 // when the last byte came in, Unix milliseconds
 
 	mu      sync.Mutex
@@ -62,8 +65,10 @@ func (k *socket) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := k.Conn.Read(p)
+	k.lost = k.lost || err != nil
 	if n > 0 {
 		k.heard.Store(time.Now().UnixMilli())
+		k.onRead(n)
 	}
 	return n, err
 }
@@ -128,8 +133,11 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 	if k.failed != nil {
 		return 0, k.failed
 	}
-	if k.blocked || k.ended {
+	if k.blocked {
 		return 0, nil
+	}
+	if k.ended {
+		return len(frames), nil // as in Write: nothing may follow, and nobody should wait for it
 	}
 	buf := frames[0]
 	if len(frames) > 1 {

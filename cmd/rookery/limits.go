@@ -8,8 +8,8 @@ import (
 
 // limitFlags are the flags --limit-…: what one session, user or address may do.
 type limitFlags struct {
-	Frames    int `default:"1000" env:"ROOKERY_LIMIT_FRAMES" help:"Frames that one session may send a second; more are read more slowly."`
-	Bytes     int `default:"1048576" env:"ROOKERY_LIMIT_BYTES" help:"Bytes of frames that one session may send a second; more are read more slowly."`
+	Frames    int `default:"1000" env:"ROOKERY_LIMIT_FRAMES" help:"Frames that one session may send a second, pings and pongs included; more are read more slowly."`
+	Bytes     int `default:"1048576" env:"ROOKERY_LIMIT_BYTES" help:"Bytes that one session may send a second; more are read more slowly."`
 	Publishes int `default:"500" env:"ROOKERY_LIMIT_PUBLISHES" help:"Publishes and signals that one session may make a second; more are refused."`
 	Topics    int `default:"1002" env:"ROOKERY_LIMIT_TOPICS" help:"Topics that one session may be in, its inbox and * included."`
 	Sessions  int `default:"1000" env:"ROOKERY_LIMIT_SESSIONS" help:"Sessions that one user may have on this node."`
