@@ -11,7 +11,7 @@ import (
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
-var clients = flag.Int("clients", 300, "how many clients TestRollingRestart and TestNodeDiesUnderAll move")
+var clients = flag.Int("clients", 300, "how many clients TestRollingRestart and TestReconnectStorm move")
 
 // A fleet is a cluster behind haproxy as examples/chat has it, and a crowd on it.
 type fleet struct {
@@ -42,9 +42,9 @@ func (f *fleet) man(i int, flags ...string) {
 	f.measure(f.seats[i], "before")
 }
 
-// gather brings in n members, each in two rooms, and waits until all are in, and seen to be in. From
-// then on, they stay.
-func (f *fleet) gather(n int) {
+// gather brings in n members, each in two rooms, waits until all are in, and seen to be in, and
+// returns since when.
+func (f *fleet) gather(n int) (since time.Time) {
 	f.t.Helper()
 	rooms := len(f.rooms)
 	for i := range n {
@@ -61,7 +61,16 @@ func (f *fleet) gather(n int) {
 				return m.position(room).Epoch != "" && m.level(room, *m.position(room), users)
 			})
 		}
-		f.log.Add(judge.Record{Act: judge.Stay, Topic: room, Users: users})
+	}
+	return time.Now()
+}
+
+// stay tells the judge that members are in their rooms without a break, whatever happens to their nodes.
+func (f *fleet) stay(since time.Time, members []*witness) {
+	for _, m := range members {
+		for _, room := range m.rooms {
+			f.log.Add(judge.Record{T: since.UnixMicro(), Act: judge.Stay, Topic: room, Users: []string{m.user}})
+		}
 	}
 }
 
@@ -107,7 +116,8 @@ func (f *fleet) moved(members []*witness, node string) (moves []move) {
 // sum judges, and counts what must not be at all.
 func (f *fleet) sum() judge.Verdict {
 	f.t.Helper()
-	verdict := f.hear(f.seats[:], nil)
+	live := slices.DeleteFunc(slices.Clone(f.seats[:]), func(p *process) bool { return p == nil })
+	verdict := f.hear(live, nil)
 	f.t.Logf("%v", verdict)
 	if verdict.Violated > 0 {
 		f.t.Errorf("%d violations; their logs are in %s", verdict.Violated, f.keepLogs())
@@ -163,4 +173,12 @@ func (s spread) steps() (counts []int) {
 		counts[t/(time.Second/2)]++
 	}
 	return counts
+}
+
+// sum adds up a metric of nodes.
+func sum(nodes []*process, name string) (total float64) {
+	for _, n := range nodes {
+		total += n.metric(name)
+	}
+	return total
 }

@@ -20,7 +20,7 @@ func TestRollingRestart(t *testing.T) {
 	for i := range f.seats {
 		f.man(i, flags...)
 	}
-	f.gather(*clients)
+	f.stay(f.gather(*clients), f.members)
 	for range 4 {
 		f.talk(200 * time.Millisecond)
 	}

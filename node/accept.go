@@ -64,6 +64,7 @@ func (e *notNow) tell(w http.ResponseWriter) {
 	if e.Code == wire.RateLimited {
 		status = http.StatusTooManyRequests
 	}
+	w.Header().Set("Connection", "close") // a storm of those who have to wait must not wait in here
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
 	http.Error(w, e.Message, status)
 }

@@ -283,13 +283,25 @@ func (sh *shard) sendAway(over time.Duration) {
 					sh.sayGoodbye(s)
 				}
 			})
-			select {
-			case <-time.After(step):
-			case <-n.stopped.Done():
+			if !n.pause(step) {
 				return
 			}
 		}
+		// Who does not answer is not waited for until the next tick.
+		if n.pause(closeLinger + step) {
+			sh.mail.post(func() { sh.tick(time.Now()) })
+		}
 	})
+}
+
+// pause waits for d. False means that Run is over.
+func (n *Node) pause(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-n.stopped.Done():
+		return false
+	}
 }
 
 func (sh *shard) sayGoodbye(s *session) {

@@ -148,6 +148,8 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	}
 	telling, stopTelling := outlast(running, c.Drain)
 	defer stopTelling()
+	// What still waits for a Redis that is away when the time is over would wait for seconds more.
+	defer context.AfterFunc(telling, ways.close)()
 	if h != nil {
 		wg.Go(func() { h.Run(telling, ways.journal) })
 	}

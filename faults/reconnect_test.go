@@ -1,0 +1,79 @@
+package faults_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rookery-chat/rookery/faults/judge"
+)
+
+// All clients are on one node, which dies. They come back to two others at once, behind haproxy,
+// while people talk: these take in as many a second as they are set to, and tell the rest when
+// to come again. Everybody is back with every message, each once; nobody is seen leaving who
+// was back in time; and the nodes read each log a few times, not once for each client.
+// With many clients, and default settings: go test ./faults -run TestReconnectStorm -clients 5000 -v
+func TestReconnectStorm(t *testing.T) {
+	rate := *clients / 5 // handshakes a second: so few that some have to wait
+	if *clients >= 5000 {
+		rate = 2000 // the default
+	}
+	rooms := max(4, *clients/250)
+	f := newFleet(t, "reconnect", rooms)
+	f.man(0)
+	since := f.gather(*clients)
+	for _, i := range []int{1, 2} {
+		f.man(i, fmt.Sprint("--handshakes=", rate))
+	}
+	for range 4 {
+		f.talk(200 * time.Millisecond)
+	}
+	await(t, "people talk", func() bool { return f.members[0].count() > 10 })
+
+	lost, others := f.seats[0], f.seats[1:]
+	f.log.Add(judge.Record{Act: judge.Fault, Kind: "kill -9 of a node"})
+	reads, refused := sum(others, "rookery_log_reads_total"), sum(others, "rookery_handshakes_refused_total")
+	killed := time.Now()
+	lost.kill()
+	f.seats[0] = nil
+	moves := f.moved(f.members, lost.ID)
+	reads, refused = sum(others, "rookery_log_reads_total")-reads, sum(others, "rookery_handshakes_refused_total")-refused
+
+	var all []time.Duration
+	admitted := make(map[string][]time.Duration)
+	var quick []*witness
+	for i, m := range moves {
+		back := m.to.came.Sub(killed)
+		all = append(all, back)
+		admitted[m.to.node] = append(admitted[m.to.node], back)
+		if back < inTime {
+			quick = append(quick, f.members[i])
+		}
+	}
+	back := newSpread(all)
+	t.Logf("%d clients are back %v after their node died; by half seconds %v", len(moves), back, back.steps())
+	t.Logf("%.0f handshakes refused, %.0f pages of logs read on 2 nodes, for 2 rooms of each client, %d rooms in all", refused, reads, rooms)
+	for node, times := range admitted {
+		for i, at := range newSpread(times).times {
+			if most := float64(rate) * (1 + at.Seconds()); float64(i) > most {
+				t.Errorf("%s took in %d of them within %v, with --handshakes %d", node, i+1, at, rate)
+				break
+			}
+		}
+	}
+	f.mu.Lock()
+	topics := max(rooms, len(f.spoken)) // rooms, and inboxes that had a message
+	f.mu.Unlock()
+	if most := float64(8 * topics * len(others)); reads > most {
+		t.Errorf("%.0f reads of %d logs on %d nodes, for %d clients", reads, topics, len(others), *clients)
+	}
+	if *clients < 5000 && refused == 0 {
+		t.Error("nobody was refused: this shows nothing")
+	}
+	f.stay(since, quick)
+	f.sum()
+}
+
+// inTime is when a dead node's clients have to be back so as not to be seen leaving: its lease, renewed a
+// second before, lapses after 4 s, and others wait for 1.5 s more.
+const inTime = 4 * time.Second
