@@ -170,8 +170,18 @@ func (p *process) rss() int {
 	return resident * os.Getpagesize()
 }
 
-// metric is one of the node's metrics without labels.
+// metric is one of the node's metrics, with its labels if it has any.
 func (p *process) metric(name string) float64 {
+	p.tb.Helper()
+	value, there := p.lookUp(name)
+	if !there {
+		p.tb.Fatalf("no metric %s", name)
+	}
+	return value
+}
+
+// lookUp is metric for one that may not be there yet.
+func (p *process) lookUp(name string) (value float64, there bool) {
 	p.tb.Helper()
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + p.admin + "/metrics")
@@ -183,11 +193,10 @@ func (p *process) metric(name string) float64 {
 		if value, ok := strings.CutPrefix(scan.Text(), name+" "); ok {
 			var v float64
 			fmt.Sscan(value, &v)
-			return v
+			return v, true
 		}
 	}
-	p.tb.Fatalf("no metric %s", name)
-	return 0
+	return 0, false
 }
 
 // await polls until done returns true: for what no event tells.

@@ -3,6 +3,7 @@ package faults_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -53,22 +54,47 @@ func quietAfter(ctx context.Context, url, user, room string, after *wire.Positio
 // BenchmarkIdle prints what an idle session costs: each in its inbox, in * and in one room
 // of ten, on one node with Redis.
 func BenchmarkIdle(b *testing.B) {
+	b.Run("WebSocket", func(b *testing.B) {
+		node := serve(b, redistest.Start(b))
+		benchmarkIdle(b, node, func(ctx context.Context, user, room string) (closeNow func() error, err error) {
+			conn, _, err := quiet(ctx, node.url(), user, room)
+			if err != nil {
+				return nil, err
+			}
+			return conn.CloseNow, nil
+		})
+	})
+	b.Run("TCP", func(b *testing.B) {
+		addr := freeAddr(b)
+		node := serve(b, redistest.Start(b), "--tcp="+addr)
+		benchmarkIdle(b, node, func(_ context.Context, user, room string) (closeNow func() error, err error) {
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				return nil, err
+			}
+			l := lines{b, conn, scanner(conn)}
+			l.say(`{"type":"hello","user":"`+user+`"}`, `{"type":"join","id":2,"topic":"`+room+`"}`)
+			next[*wire.OK](l)
+			return conn.Close, nil
+		})
+	})
+}
+
+func benchmarkIdle(b *testing.B, node *process, connect func(ctx context.Context, user, room string) (func() error, error)) {
 	const sessions, room = 10_000, 10
-	redis := redistest.Start(b)
-	node := serve(b, redis)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	collect(b, node)
 	before := node.rss()
 	begin := time.Now()
-	conns := make([]*websocket.Conn, sessions)
+	closers := make([]func() error, sessions)
 	var wg sync.WaitGroup
 	const workers = 50
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < sessions; i += workers {
 				var err error
-				if conns[i], _, err = quiet(ctx, node.url(), fmt.Sprint("user", i), fmt.Sprint("room", i/room)); err != nil {
+				if closers[i], err = connect(ctx, fmt.Sprint("user", i), fmt.Sprint("room", i/room)); err != nil {
 					b.Errorf("session %d: %v", i, err)
 					return
 				}
@@ -87,9 +113,9 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(float64(after)/1024/sessions, "KiB-all/session")
 	b.ReportMetric(float64(sessions)/took.Seconds(), "sessions/s")
 	b.ReportMetric(0, "ns/op")
-	for _, c := range conns {
-		if c != nil {
-			c.CloseNow()
+	for _, closeNow := range closers {
+		if closeNow != nil {
+			closeNow()
 		}
 	}
 }

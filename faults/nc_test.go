@@ -23,7 +23,7 @@ import (
 
 // A lines is somebody who exchanges frames with a node one a line, by whatever means.
 type lines struct {
-	t    *testing.T
+	t    testing.TB
 	to   io.Writer
 	from *bufio.Scanner
 }
@@ -174,7 +174,7 @@ func TestLinesOverTLS(t *testing.T) {
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	pool := certify(t, cert, key, 1)
 	addr := freeAddr(t)
-	serve(t, nil, "--tcp="+addr, "--tls-cert="+cert, "--tls-key="+key, "--limit-bytes=100000000")
+	node := serve(t, nil, "--tcp="+addr, "--tls-cert="+cert, "--tls-key="+key, "--limit-bytes=100000000")
 	enterTLS := func(user string) (lines, *tls.Conn) {
 		t.Helper()
 		conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool})
@@ -225,4 +225,8 @@ func TestLinesOverTLS(t *testing.T) {
 	if script.from.Scan() || script.from.Err() != nil {
 		t.Errorf("and then %q, %v", script.from.Text(), script.from.Err())
 	}
+	await(t, "the script has left, and is not lost", func() bool {
+		left, _ := node.lookUp(`rookery_closes_total{code="1000"}`)
+		return left == 1
+	})
 }

@@ -307,7 +307,7 @@ func balance(t *testing.T, nodes []*process) (tcp, web string) {
 }
 
 // freeAddr returns an address of loopback that nobody listens on.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -59,7 +59,7 @@ func (in *lineInput) await() error {
 		}
 		in.close()
 	}
-	return in.socket.awaitInput()
+	return left(in.socket.awaitInput())
 }
 
 // next reads a line without its end, LF or CRLF. The last one may end with the connection.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/node"
+	"github.com/rookery-chat/rookery/proxy"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -49,10 +50,17 @@ func (c *lineConn) read() ([]byte, error) {
 // serveTCP makes a node take raw TCP sessions until it has ended, and returns where.
 func serveTCP(t *testing.T, e *edge) string {
 	t.Helper()
+	return serveTCPOn(t, e, func(ln net.Listener) net.Listener { return ln })
+}
+
+// serveTCPOn is serveTCP behind something.
+func serveTCPOn(t *testing.T, e *edge, behind func(net.Listener) net.Listener) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ln = behind(ln)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- e.ServeTCP(ctx, ln) }()
@@ -188,6 +196,29 @@ func TestLinesInPieces(t *testing.T) {
 		frame := fmt.Sprintf(`{"type":"ping","id":%d,"x":"`, 1000+id)
 		p.line.write(t, frame+strings.Repeat("x", wire.MaxFrame-len(frame)-2)+`"}`+end)
 		answers(uint64(1000 + id))
+	}
+}
+
+// A trusted proxy tells whose connection it brings; in place of what is no header, nothing gets in.
+func TestLineBehindProxy(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	trusted, err := proxy.ParseTrusted([]string{"loopback"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serveTCPOn(t, c.nodes[0], func(ln net.Listener) net.Listener { return proxy.Listen(ln, trusted) })
+	alice := dialLine(t, addr)
+	alice.line.write(t, "PROXY TCP4 203.0.113.7 127.0.0.1 4711 7000\r\n")
+	alice.send(wire.Command{Type: "hello", ID: 1, User: "alice"})
+	want[*wire.Welcome](alice)
+	if s, _, err := c.nodes[0].Sessions(t.Context(), "alice"); err != nil || len(s) != 1 || s[0].Address != "203.0.113.7:4711" {
+		t.Errorf("sessions: %+v, %v", s, err)
+	}
+	bad := dialLine(t, addr)
+	bad.line.write(t, "PROXY nonsense\r\n"+`{"type":"hello","id":1,"user":"mallory"}`+"\n")
+	if b, err := bad.read(); err == nil {
+		t.Errorf("told %q", b)
 	}
 }
 
