@@ -11,7 +11,7 @@ SEED     ?= 0 # of make soak; 0 chooses
 REDIS    ?= single # of make soak: or sentinel, cluster
 
 .NOTPARALLEL:
-.PHONY: help build run test check deps go-test js-test fuzz soak bench
+.PHONY: help build run test check deps go-test js-test fuzz soak failovers bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -45,6 +45,9 @@ fuzz: ## run every fuzz target for FUZZTIME
 
 soak: ## let random faults happen to a cluster for SOAKTIME, and judge what everybody got
 	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -redis $(REDIS) -seed $(SEED)
+
+failovers: ## lose acknowledged messages in 100 failovers, and look for a position that names two
+	go test ./bus -run '^TestLossyFailovers$$' -count=1 -v -timeout 0 -failovers 100
 
 bench: ## measure two nodes against the budgets, for ten minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
 	go run ./bench/suite

@@ -19,7 +19,7 @@
 //	                               fence.lua), epoch0, offset0 (where the epoch before ended), extended
 //	rookery:{tag}:log:<topic>      stream: ids are offset-0, the field m is a record (see live.go)
 //	rookery:{tag}:key:<hash>       what a publish under that key was answered
-//	rookery:{tag}:history:id       the server's history, for 100 ms, neither replicated nor persisted
+//	rookery:{tag}:history:id       the server's history, for 100 ms, in one process; not replicated
 //	rookery:{tag}:live:<topic>     channel: messages and signals
 //	rookery:{tag}:probe:<random>   channel: an attachment's probes of itself
 //

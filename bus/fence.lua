@@ -7,17 +7,22 @@
 
 -- history returns the id of this server's history: its master_replid, which Redis
 -- changes whenever a server starts as a master or becomes one. INFO is slow, so the
--- answer is kept for 100 ms under a key that is neither replicated nor persisted.
+-- answer is kept for 100 ms under a key that is not replicated. A replica that takes all
+-- data over gets it even so, and may be a master before it has expired: so the answer counts only
+-- in the process that gave it, which is told by where in its memory a function is.
 local function history(cache)
-  local id = redis.call('GET', cache)
-  if id then return id end
+  local here = ' ' .. tostring(redis.call)
+  local kept = redis.call('GET', cache)
+  if kept and string.sub(kept, -#here) == here then
+    return string.sub(kept, 1, -#here - 1)
+  end
   local info = redis.call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then
     return nil, redis.error_reply('READONLY this server is a replica')
   end
-  id = string.sub(string.match(info, 'master_replid:(%w+)') or '', 1, 20)
+  local id = string.sub(string.match(info, 'master_replid:(%w+)') or '', 1, 20)
   redis.set_repl(redis.REPL_NONE)
-  redis.pcall('SET', cache, id, 'PX', 100) -- may be refused for want of memory
+  redis.pcall('SET', cache, id .. here, 'PX', 100) -- may be refused for want of memory
   redis.set_repl(redis.REPL_ALL)
   return id
 end
