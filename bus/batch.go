@@ -99,8 +99,14 @@ func (b *batcher) exec(calls []*call, pick func(*call) bool) {
 			pipe.Process(ctx, c.cmd)
 		}
 	}
-	if pipe.Len() > 0 {
-		pipe.Exec(ctx) // every command has its own error
+	if pipe.Len() == 0 {
+		return
+	}
+	_, err := pipe.Exec(ctx)
+	for _, c := range calls { // every command has its own error
+		if err != nil && c.cmd.Err() == errUnanswered {
+			c.cmd.SetErr(fmt.Errorf("%w: %w", errUnanswered, err))
+		}
 	}
 }
 

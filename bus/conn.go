@@ -47,7 +47,10 @@ func (l *link) dial(ctx context.Context) (*conn, error) {
 			}
 		}
 		c.id, _ = cn.Do(ctx, "client", "id").Int64()
-		info, _ := cn.Info(ctx).Result()
+		info, err := cn.Info(ctx).Result()
+		if err != nil {
+			return err
+		}
 		return l.r.check(info)
 	}
 	c.client = redis.NewClient(opts)
@@ -118,7 +121,7 @@ func (c *conn) close() {
 	c.client.Close()
 }
 
-var infoLine = regexp.MustCompile(`(?m)^(redis_version|maxmemory_policy|cluster_enabled|role):([^\r\n]*)`)
+var infoLine = regexp.MustCompile(`(?m)^(redis_version|maxmemory_policy|cluster_enabled|role|loading):([^\r\n]*)`)
 
 // check looks at a server's INFO: it refuses one that cannot work, and warns of one that is not safe.
 func (r *Redis) check(info string) error {
@@ -136,6 +139,9 @@ func (r *Redis) check(info string) error {
 	}
 	if _, single := r.client.(*redis.Client); single && is["cluster_enabled"] == "1" {
 		return errors.New("this Redis runs in cluster mode: name it so (redis+cluster://), or name several of its addresses")
+	}
+	if is["loading"] == "1" {
+		return errors.New("this Redis is loading its data")
 	}
 	if role := is["role"]; role != "" && role != "master" {
 		return errors.New("this Redis is a replica: name the primary, or the Sentinels")

@@ -32,7 +32,7 @@
 //	Run ─┬─ link.run      keeps one connection: dials, waits for the three below, dials again
 //	     │   ├─ receive   blocks in PubSub.Receive, hands on what comes; never waits for Redis otherwise
 //	     │   ├─ write     sends SSUBSCRIBE and SUNSUBSCRIBE, asks for the positions of what was confirmed
-//	     │   └─ watch     sends a probe each second, ends the connection when they stay out
+//	     │   └─ watch     sends a probe each second, as publishes go, ends the connection when they stay out
 //	     ├─ sweep         looks at the positions of one partition after the other
 //	     └─ heals         up to 8, while there are holes: read the log on, deliver
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -238,6 +239,67 @@ func TestOutOfMemory(t *testing.T) {
 		t.Errorf("the refused publish, repeated, got %+v", r)
 	}
 	heard.WaitAt(t, "lobby", 2)
+}
+
+// A server that takes no publishes is not held for one that serves: not while it is a replica, and
+// neither while it loads its data.
+func TestServesNot(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*testing.T, redis.UniversalClient) (end func()){
+		"replica": func(t *testing.T, c redis.UniversalClient) func() {
+			do(t, c, "replicaof", "127.0.0.1", "1")
+			return func() { do(t, c, "replicaof", "no", "one") }
+		},
+		"loading": func(t *testing.T, c redis.UniversalClient) func() {
+			for i := range 200 {
+				do(t, c, "set", fmt.Sprint("ballast", i), strings.Repeat("x", 1024))
+			}
+			do(t, c, "config", "set", "key-load-delay", "100000") // µs
+			go c.Do(context.Background(), "debug", "reload")
+			return func() { do(t, c, "config", "set", "key-load-delay", "0") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := client(t, redistest.Start(t, "--enable-debug-command", "yes", "--rdbcompression", "no", "--loading-process-events-interval-bytes", "1024"))
+			b, heard := attach(t, c, nil, "lobby")
+			mustPublish(t, b, "lobby", bus.Draft{})
+			heard.WaitAt(t, "lobby", 1)
+			end := begin(t, c)
+			eventually(t, "the connection is given up", func() bool { return len(b.Connections()) == 0 })
+			before := b.Stats().Heard
+			end()
+			eventually(t, "a probe comes back", func() bool { return b.Stats().Heard.After(before) })
+			mustPublish(t, b, "lobby", bus.Draft{})
+			heard.WaitAt(t, "lobby", 2)
+		})
+	}
+}
+
+// However many publishes Redis refuses, an operator reads of it once, and why.
+func TestRefusalsAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	var log buffer
+	c := client(t, redistest.Start(t))
+	b := bus.NewRedis(c, &bus.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	d := bus.Draft{Payload: []byte(`{}`)}
+	for range 10 {
+		do(t, c, "config", "set", "maxmemory", "1")
+		for range 10 {
+			if _, err := b.Publish(t.Context(), "lobby", d); err == nil {
+				t.Fatal("published, without memory")
+			}
+		}
+		do(t, c, "config", "set", "maxmemory", "0")
+		mustPublish(t, b, "lobby", d)
+	}
+	if n := strings.Count(log.String(), "OOM"); n != 1 {
+		t.Errorf("%d lines say it:\n%s", n, log.String())
+	}
+	eventually(t, "it is over, as the log says", func() bool {
+		mustPublish(t, b, "lobby", d)
+		return strings.Contains(log.String(), "get through to Redis again")
+	})
 }
 
 // A message that nobody heard, with none after it to show the gap, is found all the same.

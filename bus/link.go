@@ -18,6 +18,7 @@ import (
 type link struct {
 	r     *Redis // fixed at construction
 	probe string // the channel of the probes, whose hash tag leads to the link's server; fixed too
+	cache string // the key of the history's cache there; fixed too
 
 	id     atomic.Int64 // CLIENT ID of the connection, 0 when there is none
 	heard  atomic.Int64 // when the last probe came back, Unix ns
@@ -60,6 +61,7 @@ func newLink(r *Redis, partition int) *link {
 	return &link{
 		r:     r,
 		probe: r.key(partition, "probe", newEpoch()),
+		cache: r.key(partition, "history", "id"),
 		news:  make(chan struct{}, 1),
 		subs:  make(map[string]*subscription),
 		todo:  make(map[string]struct{}),
@@ -329,19 +331,22 @@ func (l *link) again(ready []*subscription) {
 }
 
 // watch sends a probe through Redis each second, and gives up when three in a row did
-// not come back, or when the server that takes publishes does not know this connection.
+// not come back (with the reason, where Redis gave one), or when the server that takes
+// publishes does not know this connection.
 func (l *link) watch(ctx context.Context) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
+	var last error
 	for missed := 0; missed < probesMissed; {
 		sent := time.Now().UnixNano()
 		subscribed := l.probed.Load()
 		probe, cancel := context.WithTimeout(ctx, probeEvery)
-		receivers, err := spublish(probe, l.r.probes, l.probe, nil)
+		answers, err := l.r.probes.do(probe, probeScript.cmd([]string{l.cache}, l.probe))
 		cancel()
-		if err == nil && receivers == 0 && subscribed {
+		if err == nil && answers[0] == int64(0) && subscribed {
 			return errElsewhere
 		}
+		last = err
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -351,6 +356,9 @@ func (l *link) watch(ctx context.Context) error {
 		if l.heard.Load() >= sent {
 			missed = 0
 		}
+	}
+	if last != nil {
+		return fmt.Errorf("%w: %w", errSilent, last)
 	}
 	return errSilent
 }

@@ -41,8 +41,12 @@ func (r *Redis) Publish(ctx context.Context, topic string, d Draft) (Receipt, er
 		return publishScript.cmd(keys, live, name, body, length, age.Milliseconds(), positionLife, life.Milliseconds())
 	})
 	if err != nil {
+		if ctx.Err() == nil {
+			r.refusals.begin(r.opts.Logger, err)
+		}
 		return Receipt{}, err
 	}
+	r.refusals.pass(r.opts.Logger)
 	return parseReceipt(answer, name)
 }
 

@@ -28,6 +28,7 @@ type Redis struct {
 	ctx        context.Context // Run's
 	ran        atomic.Bool
 	warned     sync.Map // what an operator was told already
+	refusals   refusals
 	reconnects atomic.Uint64
 	gaps       atomic.Uint64
 	resets     atomic.Uint64

@@ -19,12 +19,15 @@ var (
 	positionsSource string
 	//go:embed read.lua
 	readSource string
+	//go:embed probe.lua
+	probeSource string
 	//go:embed clear.lua
 	clearSource string
 
 	publishScript   = newScript(fenceSource + "\n" + publishSource)
 	positionsScript = newScript(fenceSource + "\n" + positionsSource)
 	readScript      = newScript(fenceSource + "\n" + readSource)
+	probeScript     = newScript(fenceSource + "\n" + probeSource)
 	clearScript     = newScript(clearSource)
 
 	scripts = make(map[string]*script) // by hash

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -114,7 +115,12 @@ func (r *redisNode) pipeline(ctx context.Context, calls []*call, byText bool) {
 		}
 		c.cmd.SetErr(errUnanswered)
 	}
-	pipe.Exec(ctx) // each command has its error
+	_, err := pipe.Exec(ctx)
+	for _, c := range calls { // each command has its error
+		if err != nil && c.cmd.Err() == errUnanswered {
+			c.cmd.SetErr(fmt.Errorf("%w: %w", errUnanswered, err))
+		}
+	}
 }
 
 // errUnanswered is the error of a command until its answer is read. When a new connection is

@@ -3,11 +3,13 @@ package redistest
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,19 +22,33 @@ type Server struct {
 	Addr string // host:port; the same over restarts
 	Dir  string // its working directory; the data survives Kill and Restart with --appendonly yes
 
-	tb   testing.TB
-	args func(port string) []string // the command line
-	cmd  *exec.Cmd
-	done chan struct{} // closed when cmd has been waited for
+	tb    testing.TB
+	place Place
+	args  func(port string) []string // the command line
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when cmd has been waited for
 }
 
 // Start runs a redis-server with the given extra arguments (as on its command
 // line) until the test ends. It fails the test when redis-server is missing.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, Dir: tb.TempDir()}
+	return StartIn(tb, Place{}, args...)
+}
+
+// A Place is where a server runs: the zero value is this machine's loopback.
+type Place struct {
+	Host    string   // the address that it listens on, where every port is free
+	Through []string // the command that becomes redis-server, and is given its command line; none in most places
+}
+
+// StartIn is Start in another place. Through runs in the server's
+// folder, and must become the server (exec), so that it ends with the test.
+func StartIn(tb testing.TB, place Place, args ...string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, Dir: tb.TempDir(), place: place}
 	s.args = func(port string) []string {
-		return append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir, "--save", "", "--appendonly", "no"}, args...)
+		return append([]string{"--bind", cmp.Or(place.Host, loopback), "--port", port, "--dir", s.Dir, "--save", "", "--appendonly", "no"}, args...)
 	}
 	s.startAnywhere()
 	return s
@@ -100,7 +116,7 @@ func (s *Server) startAnywhere() {
 	s.tb.Cleanup(s.Kill)
 	var err error
 	for range 20 { // another process may take the port first
-		if s.Addr, err = freeAddr(); err == nil {
+		if s.Addr, err = freeAddr(s.place.Host); err == nil {
 			if err = s.start(); err == nil {
 				return
 			}
@@ -109,11 +125,16 @@ func (s *Server) startAnywhere() {
 	s.tb.Fatal(err)
 }
 
+const loopback = "127.0.0.1"
+
 // freeAddr returns an address that nobody listens on. Its port is below those that
 // the kernel gives to outgoing connections, which could take it while the server is down, and so is
 // the port 10000 above it, which a server in cluster mode takes too.
-func freeAddr() (string, error) {
-	addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
+func freeAddr(host string) (string, error) {
+	addr := fmt.Sprintf("%s:%d", cmp.Or(host, loopback), 10_000+rand.N(10_000))
+	if host != "" {
+		return addr, nil
+	}
 	l, err := net.Listen("tcp", addr)
 	if err == nil {
 		l.Close()
@@ -137,7 +158,9 @@ func (s *Server) Restart() {
 
 func (s *Server) start() error {
 	_, port, _ := net.SplitHostPort(s.Addr)
-	cmd := exec.Command("redis-server", s.args(port)...)
+	line := slices.Concat(s.place.Through, []string{"redis-server"}, s.args(port))
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Dir = s.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server (is the package redis-server installed?): %w", err)
