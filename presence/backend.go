@@ -24,7 +24,7 @@ type backend interface {
 
 	// renew renews the lease of a member, or takes it.
 	renew(ctx context.Context, m member) (renewal, error)
-	// primaries tells which primaries a Redis Cluster has, by run id; "" where renew tells all there is to know.
+	// primaries tells which primaries a Redis Cluster has, by their histories; "" where renew tells all there is to know.
 	primaries(ctx context.Context) (string, error)
 	// reserve adds topics to the index of those that an incarnation may have users in.
 	// It fails with errNoLease for an incarnation that was never renewed.

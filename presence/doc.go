@@ -39,7 +39,7 @@
 //	nodes    every member (incarnation and node name) by its last renewal: all leases
 //	lease    of an incarnation: the mark that it is condemned, who reaps it, last turns
 //	topics   of an incarnation: the index of topics that it may have users in
-//	roster   of a topic: epoch, version, and the run id of the Redis that wrote them
+//	roster   of a topic: epoch, version, and the history (history.lua) of the Redis that wrote them
 //	online   of a topic: user -> number of incarnations that have the user
 //	users    of a topic and an incarnation: who they are
 //	fence    of a partition and an incarnation: its last turn, or that it is dead
@@ -83,11 +83,11 @@
 // only until the next renewal. A dead node's users are gone after 4 + 1.5 s, and up to
 // 1 s for the judge to look.
 //
-// Redis lost something. A renewal that finds no lease, another run id, or another set of
+// Redis lost something. A renewal that finds no lease, another history, or another set of
 // primaries (in a cluster), and a step that misses its trace: each has the lanes compare.
 // A comparison reads the users that the cluster has of this incarnation, with a new turn,
 // reserves the topics again, and queues what differs; users that are right already make
-// no event. As a run id differs from the one in the roster, the first script on a topic,
+// no event. As the history differs from the one in the roster, the first script on a topic,
 // whichever it is, begins a new epoch and tells so: versions that the lost Redis had
 // handed out are never handed out again in their epoch. If everything was lost, trace and
 // index are lost together: a move needs a trace made since, and the index entry was made

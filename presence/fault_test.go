@@ -380,3 +380,38 @@ func TestNothingLeaks(t *testing.T) {
 		}
 	}
 }
+
+// Two servers change places and back, and a change is lost on the way. The first one's process is
+// the same as before; what it has lost is put right, and no version of a roster is told twice in its epoch.
+func TestFailoverAndBack(t *testing.T) {
+	t.Parallel()
+	prompt := []string{"--repl-diskless-sync-delay", "0"} // no waiting for more replicas
+	a, b := redistest.Start(t, prompt...), redistest.Start(t, prompt...)
+	b.Replicate(a)
+	c := newCluster(t, func() redis.UniversalClient {
+		return redis.NewClient(&redis.Options{Addr: a.Addr, MaxRetries: -1, ContextTimeoutEnabled: true})
+	})
+	node := c.Attach()
+	join(t, node, "lobby", "alice")
+	ask := func(s *redistest.Server, words ...any) any {
+		t.Helper()
+		answer, err := s.Ask(words...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	ask(a, "wait", 1, 0)
+	ask(b, "replicaof", "no", "one")
+	join(t, node, "lobby", "bob")
+	lost := roster(t, node, "lobby", "alice", "bob")
+	a.Replicate(b)
+	ask(a, "replicaof", "no", "one")
+	if now := roster(t, node, "lobby", "alice", "bob"); now.Epoch == lost.Epoch {
+		t.Errorf("bob was lost in epoch %s, and put right in it", now.Epoch)
+	}
+	join(t, node, "lobby", "carol")
+	if now := roster(t, node, "lobby", "alice", "bob", "carol"); now.Epoch == lost.Epoch {
+		t.Errorf("version %d is told in the epoch of the lost %d", now.Version, lost.Version)
+	}
+}

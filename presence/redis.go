@@ -159,8 +159,8 @@ func (r *redisNode) primaries(ctx context.Context) (string, error) {
 	var mu sync.Mutex
 	var runs []string
 	err := r.eachPrimary(ctx, func(ctx context.Context, rdb redis.UniversalClient) error {
-		info, err := rdb.Info(ctx, "server").Result()
-		_, run, _ := strings.Cut(info, "run_id:")
+		info, err := rdb.Info(ctx, "replication").Result()
+		_, run, _ := strings.Cut(info, "master_replid:")
 		run, _, _ = strings.Cut(run, "\r\n")
 		mu.Lock()
 		runs = append(runs, run)

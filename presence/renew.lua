@@ -1,4 +1,4 @@
--- Renews a lease: whether there was one, run id, members whose lease lapsed and when they were renewed.
+-- Renews a lease: whether there was one, the history of this Redis, members whose lease lapsed and when they were renewed.
 -- ARGV member, ms after which a lease lapses
 if redis.call('HEXISTS', lease, 'condemned') == 1 then
   return redis.error_reply('CONDEMNED this incarnation was not renewed in time')
@@ -10,4 +10,4 @@ redis.call('ZADD', nodes, ms(time), member)
 local lapsed = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(time - lasts), 'WITHSCORES', 'LIMIT', 0, 100)
 local ahead = redis.call('ZRANGEBYSCORE', nodes, ms(time + lasts), '+inf', 'WITHSCORES', 'LIMIT', 0, 100)
 for _, v in ipairs(ahead) do lapsed[#lapsed + 1] = v end
-return { known, string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), lapsed }
+return { known, history(), lapsed }

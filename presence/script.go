@@ -21,12 +21,14 @@ type script struct{ text, sha string }
 const evenFull = "#!lua flags=allow-oom\n"
 
 func newScript(head, body string, flags string) script {
-	text := flags + head + body
+	text := flags + historyHead + head + body
 	sum := sha1.Sum([]byte(text))
 	return script{text, hex.EncodeToString(sum[:])}
 }
 
 var (
+	//go:embed history.lua
+	historyHead string
 	//go:embed topic.lua
 	topicHead string
 	//go:embed open.lua

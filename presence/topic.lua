@@ -1,6 +1,6 @@
 -- The head of every script that touches the roster of a topic. All keys, and the live
 -- channel, are in one slot.
---   KEYS  roster  hash: epoch, version, run (the run id of the Redis that wrote them)
+--   KEYS  roster  hash: epoch, version, run (the history that they were written in)
 --         online  hash: user -> number of incarnations that have the user
 --         mine    set: the users that the incarnation has
 --         fence   string: the incarnation's last turn in this partition, or 'dead'
@@ -41,7 +41,7 @@ end
 -- this one lost: a new epoch begins, and is told even if nothing changed.
 local function publish(names)
   local last = redis.call('HMGET', roster, 'epoch', 'version', 'run')
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local run = history()
   if last[3] == run then
     if #names == 0 then return end
   else
