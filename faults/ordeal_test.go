@@ -27,7 +27,6 @@ type ordeal struct {
 	log   *judge.Log
 	redis *redistest.Server
 	nodes []*process
-	links []*door // of the nodes to Redis
 
 	members  []*witness
 	watcher  *member // sees who comes and goes, on the second node
@@ -37,7 +36,8 @@ type ordeal struct {
 
 const ordealRoom = "lobby"
 
-func newOrdeal(t *testing.T, redis *redistest.Server) *ordeal {
+// newOrdeal gives each node a way to Redis of its own, or leads both there directly.
+func newOrdeal(t *testing.T, redis *redistest.Server, ways ...string) *ordeal {
 	t.Helper()
 	o := &ordeal{t: t, dir: t.TempDir(), redis: redis}
 	var err error
@@ -45,9 +45,11 @@ func newOrdeal(t *testing.T, redis *redistest.Server) *ordeal {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		link := newDoor(t, redis.Addr)
-		o.links = append(o.links, link)
-		o.nodes = append(o.nodes, serve(t, nil, "--redis=redis://"+link.addr))
+		way := redis.Addr
+		if ways != nil {
+			way = ways[i]
+		}
+		o.nodes = append(o.nodes, serve(t, nil, "--redis=redis://"+way))
 		url := o.nodes[i].url()
 		o.members = append(o.members, watch(t, o.dir, fmt.Sprint("member", i), func() string { return url }, true, ordealRoom))
 		o.speakers = append(o.speakers, o.speaker(i))

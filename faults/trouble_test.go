@@ -149,6 +149,48 @@ var troubles = []trouble{
 // answerTime bounds the answer to a publish, whatever Redis does: see docs/guarantees.md.
 const answerTime = 5 * time.Second
 
+// What is no trouble for those who publish: Redis forgets its scripts all the time, or is far away.
+func TestHarmlessTrouble(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	link := newDoor(t, redis.Addr)
+	o := newOrdeal(t, redis, link.addr, redis.Addr)
+	link.slow(200 * time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
+	var flushing sync.WaitGroup
+	admin := o.admin()
+	flushing.Go(func() {
+		for ctx.Err() == nil {
+			admin.ScriptFlush(context.Background())
+		}
+	})
+	var talking sync.WaitGroup
+	for i, s := range o.speakers {
+		talking.Go(func() {
+			for n := range 20 {
+				key := fmt.Sprint("far-", i, "-", n)
+				at, err := s.publish(key)
+				if err != nil {
+					t.Errorf("a publish was answered %v", err)
+					return
+				}
+				o.acked(s, key, *at)
+			}
+		})
+	}
+	talking.Wait()
+	for _, n := range o.nodes {
+		n.awaitReady(true)
+	}
+	cancel()
+	flushing.Wait()
+	link.slow(0)
+	if lines := append(o.nodes[0].complaints(""), o.nodes[1].complaints("")...); len(lines) > 0 {
+		t.Errorf("complaints:\n%s", strings.Join(lines, ""))
+	}
+	o.judged()
+}
+
 // Redis is in trouble. Who publishes is told so in time, and that it may be tried again; the same
 // publish, repeated when Redis is well again, is stored once. Nobody is seen leaving who did not. The node says what
 // is wrong, once and not a thousand times, and needs no restart.

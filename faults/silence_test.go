@@ -1,0 +1,134 @@
+package faults_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rookery-chat/rookery/internal/redistest"
+	"github.com/rookery-chat/rookery/wire"
+)
+
+// insideNetwork is set, to the rookery under test, in a test that runs in a network of its own.
+const insideNetwork = "ROOKERY_INSIDE_NETWORK"
+
+// inside runs the test that calls it once more, as another process in a network that holds nothing but
+// loopback, and tells whether this is that process. What is done to that network ends with it, and nobody
+// else sees it.
+func inside(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideNetwork) != "" {
+		command(t, "ip", "link", "set", "lo", "up")
+		return true
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--map-root-user", "--net", "--kill-child", "--fork", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), insideNetwork+"="+binary)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("in a network of its own (unshare needs root, or user namespaces): %v", err)
+	}
+	t.Logf("%s", out)
+	return false
+}
+
+func command(t testing.TB, words ...string) {
+	t.Helper()
+	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", words, err, out)
+	}
+}
+
+// noticed bounds how long a node says that it is ready when it hears nothing of Redis any more: see docs/guarantees.md.
+const noticed = 6 * time.Second
+
+// Nothing comes through between one node and Redis, and no connection ends: the node notices, says so
+// as long as it lasts, and needs no help afterwards. The other node's people talk on, and nobody misses a word.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	link := newDoor(t, redis.Addr)
+	silence(t, newOrdeal(t, redis, link.addr, redis.Addr), "held", link.hold, func() { link.cut(); link.release() })
+}
+
+// The same with packets that the kernel drops: those to Redis, those from it, and all.
+func TestDroppedPackets(t *testing.T) {
+	t.Parallel()
+	if !inside(t) {
+		return
+	}
+	const far = "127.0.0.2" // the first node's name for Redis
+	rule := func(action, what string) func() {
+		return func() { command(t, "iptables", action, "INPUT", what, far, "-p", "tcp", "-j", "DROP") }
+	}
+	for _, row := range []struct {
+		name       string
+		drop, heal []func()
+	}{
+		{"packets to Redis", []func(){rule("-A", "-d")}, []func(){rule("-D", "-d")}},
+		{"packets from Redis", []func(){rule("-A", "-s")}, []func(){rule("-D", "-s")}},
+		{"all packets", []func(){rule("-A", "-d"), rule("-A", "-s")}, []func(){rule("-D", "-d"), rule("-D", "-s")}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			redis := redistest.Start(t, "--bind", "127.0.0.1", far)
+			_, port, _ := net.SplitHostPort(redis.Addr)
+			each := func(do []func()) func() {
+				return func() {
+					for _, f := range do {
+						f()
+					}
+				}
+			}
+			silence(t, newOrdeal(t, redis, net.JoinHostPort(far, port), redis.Addr), row.name, each(row.drop), each(row.heal))
+		})
+	}
+}
+
+// silence comes between the first node of an ordeal and Redis.
+func silence(t *testing.T, o *ordeal, what string, begin, end func()) {
+	t.Helper()
+	o.say(o.speakers[0], "before")
+	begin()
+	began := time.Now()
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		_, err := o.speakers[0].publish("meanwhile")
+		var e *wire.Error
+		if !errors.As(err, &e) || e.Code != wire.Unavailable || !e.Retry {
+			t.Errorf("a publish was answered %v", err)
+		}
+		if took := time.Since(began); took > answerTime+3*time.Second { // of a slow machine
+			t.Errorf("the answer took %v", took)
+		}
+	})
+	o.nodes[0].awaitReady(false)
+	took := time.Since(began)
+	t.Logf("%s: noticed after %v", what, took.Round(10*time.Millisecond))
+	if took > noticed+3*time.Second {
+		t.Errorf("noticed only after %v", took)
+	}
+	asking.Wait()
+	for n := 0; time.Since(began) < 9*time.Second; n++ {
+		o.say(o.speakers[1], fmt.Sprint("other-", n))
+		o.nodes[0].awaitReady(false)
+		o.nodes[1].awaitReady(true)
+		time.Sleep(100 * time.Millisecond)
+	}
+	end()
+	healed := time.Now()
+	o.nodes[0].awaitReady(true)
+	t.Logf("%s: ready again after %v", what, time.Since(healed).Round(10*time.Millisecond))
+	first := o.say(o.speakers[0], "meanwhile")
+	if again := o.say(o.speakers[0], "meanwhile"); again.Position != first.Position || !again.Duplicate {
+		t.Errorf("repeated, a publish is at %v, not at %v", again, first.Position)
+	}
+	o.judged()
+}
