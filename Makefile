@@ -8,10 +8,11 @@ ARGS     ?= # of make run: for example --redis redis://localhost
 FUZZTIME ?= 30s
 SOAKTIME ?= 20m
 SEED     ?= 0 # of make soak; 0 chooses
+CLIENTS  ?= 5000 # of make drill, each of which needs two descriptors (ulimit -n)
 REDIS    ?= single # of make soak: or sentinel, cluster
 
 .NOTPARALLEL:
-.PHONY: help build run test check deps go-test js-test fuzz soak failovers bench
+.PHONY: help build run test check deps go-test js-test fuzz soak drill failovers bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -45,6 +46,9 @@ fuzz: ## run every fuzz target for FUZZTIME
 
 soak: ## let random faults happen to a cluster for SOAKTIME, and judge what everybody got
 	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -redis $(REDIS) -seed $(SEED)
+
+drill: ## move CLIENTS at once: a rolling restart, and the death of a node, behind haproxy
+	go test ./faults -run '^(TestRollingRestart|TestReconnectStorm)$$' -count=1 -v -clients $(CLIENTS)
 
 failovers: ## lose acknowledged messages in 100 failovers, and look for a position that names two
 	go test ./bus -run '^TestLossyFailovers$$' -count=1 -v -timeout 0 -failovers 100

@@ -3,9 +3,12 @@ package faults_test
 import (
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/rookery-chat/rookery/faults/judge"
 	"github.com/rookery-chat/rookery/internal/redistest"
@@ -181,4 +184,30 @@ func sum(nodes []*process, name string) (total float64) {
 		total += n.metric(name)
 	}
 	return total
+}
+
+// cpu is the CPU time that everybody has used so far.
+func (f *fleet) cpu() map[string]time.Duration {
+	f.t.Helper()
+	used := make(map[string]time.Duration)
+	of := func(who string, pid int) {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		s, err := p.Stat()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		used[who] += time.Duration(s.CPUTime() * float64(time.Second))
+	}
+	for _, n := range f.seats {
+		if n != nil {
+			of("nodes", n.cmd.Process.Pid)
+		}
+	}
+	of("clients", os.Getpid())
+	of("haproxy", f.haproxy.pid)
+	of("redis", f.redis.Pid())
+	return used
 }

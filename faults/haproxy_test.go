@@ -16,7 +16,8 @@ import (
 
 // A haproxy is a running load balancer.
 type haproxy struct {
-	t *testing.T
+	t   *testing.T
+	pid int
 
 	mu  sync.Mutex
 	log strings.Builder // what it said. Guarded by mu.
@@ -38,6 +39,7 @@ func runHaproxy(t *testing.T, config string, env ...string) *haproxy {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: scripts/install-test-deps brings it", err)
 	}
+	h.pid = cmd.Process.Pid
 	read := make(chan struct{})
 	go func() {
 		defer close(read)

@@ -33,10 +33,14 @@ func TestReconnectStorm(t *testing.T) {
 	lost, others := f.seats[0], f.seats[1:]
 	f.log.Add(judge.Record{Act: judge.Fault, Kind: "kill -9 of a node"})
 	reads, refused := sum(others, "rookery_log_reads_total"), sum(others, "rookery_handshakes_refused_total")
+	f.seats[0] = nil
+	used := f.cpu()
 	killed := time.Now()
 	lost.kill()
-	f.seats[0] = nil
 	moves := f.moved(f.members, lost.ID)
+	for who, now := range f.cpu() {
+		used[who] = now - used[who]
+	}
 	reads, refused = sum(others, "rookery_log_reads_total")-reads, sum(others, "rookery_handshakes_refused_total")-refused
 
 	var all []time.Duration
@@ -53,6 +57,7 @@ func TestReconnectStorm(t *testing.T) {
 	back := newSpread(all)
 	t.Logf("%d clients are back %v after their node died; by half seconds %v", len(moves), back, back.steps())
 	t.Logf("%.0f handshakes refused, %.0f pages of logs read on 2 nodes, for 2 rooms of each client, %d rooms in all", refused, reads, rooms)
+	t.Logf("CPU time meanwhile: %v", used)
 	for node, times := range admitted {
 		for i, at := range newSpread(times).times {
 			if most := float64(rate) * (1 + at.Seconds()); float64(i) > most {
