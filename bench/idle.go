@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/rookery-chat/rookery/wire"
@@ -49,7 +50,7 @@ func (c *Idle) Run(ctx context.Context, opts *Options) (*Report, error) {
 				p.after(heartbeat, beat)
 			}
 		}
-		p.after(heartbeat, beat)
+		p.after(rand.N(heartbeat), beat) // spread evenly, however fast the sessions came in
 	}
 	empty, err := opts.usage()
 	if err != nil {

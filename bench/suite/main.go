@@ -27,13 +27,13 @@ type suite struct {
 
 // A row is one budget, or one figure without a budget.
 type row struct {
-	what     string
-	command  string
-	unit     string
-	budget   float64 // 0: none
-	atLeast  bool    // the budget is a least, not a most
-	measured float64
-	bare     float64 // of the baseline; 0: not measured
+	what    string
+	command string
+	unit    string
+	budget  float64 // 0: none
+	atLeast bool    // the budget is a least, not a most
+	runs    []float64
+	bare    []float64 // of the baseline; nil: not measured
 }
 
 // limits are medians of µs a delivery, in runs that took turns.
@@ -94,8 +94,8 @@ func pick[T any](s *suite, full, quick T) T {
 	return full
 }
 
-// beside measures the nodes and the baseline in turns, and returns the medians of each of the values.
-func (s *suite) beside(ctx context.Context, command string, values ...string) (nodes, bare []float64, err error) {
+// beside measures the nodes and the baseline in turns, and returns all runs of each of the values.
+func (s *suite) beside(ctx context.Context, command string, values ...string) (nodes, bare [][]float64, err error) {
 	rookery, err := s.startCluster(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -118,11 +118,7 @@ func (s *suite) beside(ctx context.Context, command string, values ...string) (n
 			}
 		}
 	}
-	for v := range values {
-		nodes = append(nodes, median(found[0][v]))
-		bare = append(bare, median(found[1][v]))
-	}
-	return nodes, bare, nil
+	return found[0], found[1], nil
 }
 
 func median(of []float64) float64 {
@@ -207,9 +203,9 @@ func (s *suite) resume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.add(row{"all sessions of 10 rooms resume at once with 20 messages missed: the 99th percentile is level after", command, "ms", 0, false, r.number("time_to_level_p99_ms"), 0})
-		s.add(row{"… their reads of logs, of both nodes together", command, "reads", 0, false, reads, 0})
-		s.add(row{"… their cost, connecting included", command, "µs a delivery", 0, false, r.number(perDelivery), 0})
+		s.add(row{"all sessions of 10 rooms resume at once with 20 messages missed: the 99th percentile is level after", command, "ms", 0, false, []float64{r.number("time_to_level_p99_ms")}, nil})
+		s.add(row{"… their reads of logs, of both nodes together", command, "reads", 0, false, []float64{reads}, nil})
+		s.add(row{"… their cost, connecting included", command, "µs a delivery", 0, false, []float64{r.number(perDelivery)}, nil})
 		return nil
 	})
 }
@@ -217,9 +213,9 @@ func (s *suite) resume(ctx context.Context) error {
 func (s *suite) churn(ctx context.Context) error {
 	command := "presence-churn --duration " + pick(s, "10s", "3s")
 	return s.alone(ctx, command, func(_ *cluster, r result) error {
-		s.add(row{"200 joins and leaves a second before 500 members", command, "µs a change", 0, false, r.number("server_cpu_us_per_change"), 0})
-		s.add(row{"… frames for each change and member", command, "frames", 0, false, r.number("frames_per_change_and_member"), 0})
-		s.add(row{"… seen after, 99th percentile", command, "ms", 0, false, r.number("seen_p99_ms"), 0})
+		s.add(row{"200 joins and leaves a second before 500 members", command, "µs a change", 0, false, []float64{r.number("server_cpu_us_per_change")}, nil})
+		s.add(row{"… frames for each change and member", command, "frames", 0, false, []float64{r.number("frames_per_change_and_member")}, nil})
+		s.add(row{"… seen after, 99th percentile", command, "ms", 0, false, []float64{r.number("seen_p99_ms")}, nil})
 		return nil
 	})
 }
@@ -228,9 +224,9 @@ func (s *suite) idle(ctx context.Context) error {
 	count := pick(s, 10_000, 1000)
 	command := fmt.Sprintf("idle --sessions %d --settle %s --duration %s", count, pick(s, "55s", "3s"), pick(s, "60s", "5s"))
 	return s.alone(ctx, command, func(_ *cluster, r result) error {
-		s.add(row{"memory of an idle connection", command, "KiB", 10, false, r.number("server_rss_kib_per_connection"), 0})
-		s.add(row{"… Redis's share", command, "KiB", 0, false, r.number("redis_rss_kib_per_connection"), 0})
-		s.add(row{"CPU of " + figure(float64(count)) + " idle connections, nodes and Redis", command, "s a minute", 0.6, false, r.number("server_cpu_s_per_minute") + r.number("redis_cpu_s_per_minute"), 0})
+		s.add(row{"memory of an idle connection", command, "KiB", 10, false, []float64{r.number("server_rss_kib_per_connection")}, nil})
+		s.add(row{"… Redis's share", command, "KiB", 0, false, []float64{r.number("redis_rss_kib_per_connection")}, nil})
+		s.add(row{"CPU of " + figure(float64(count)) + " idle connections with their heartbeats, nodes and Redis", command, "s a minute", 0.6, false, []float64{r.number("server_cpu_s_per_minute") + r.number("redis_cpu_s_per_minute")}, nil})
 		return nil
 	})
 }
