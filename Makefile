@@ -6,6 +6,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 ARGS     ?= # of make run: for example --redis redis://localhost
 FUZZTIME ?= 30s
+FUZZROUNDS ?= 1 # 0: until it is stopped
 SOAKTIME ?= 20m
 SEED     ?= 0 # of make soak; 0 chooses
 CLIENTS  ?= 5000 # of make drill, each of which needs two descriptors (ulimit -n)
@@ -41,8 +42,8 @@ check: ## look at the code: format, vet, staticcheck, structure
 deps: ## install the programs that the tests run
 	@scripts/install-test-deps
 
-fuzz: ## run every fuzz target for FUZZTIME
-	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+fuzz: ## run every fuzz target for FUZZTIME, FUZZROUNDS times
+	@FUZZTIME=$(FUZZTIME) FUZZROUNDS=$(FUZZROUNDS) scripts/fuzz
 
 soak: ## let random faults happen to a cluster for SOAKTIME, and judge what everybody got
 	go test ./faults -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAKTIME) -redis $(REDIS) -seed $(SEED)

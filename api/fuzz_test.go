@@ -100,3 +100,34 @@ func FuzzPublish(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the body of a request has in it: the answer is what openapi.yaml lets it be, in JSON, and
+// never that the server failed.
+func FuzzBody(f *testing.F) {
+	targets := []string{
+		"POST /v1/messages", "POST /v1/topics/lobby/signals", "POST /v1/timers", "PUT /v1/topics/lobby/bans/bob", "PUT /v1/topics/lobby/mutes/bob",
+		"PUT /v1/topics/lobby/members/bob", "POST /v1/topics/@bob/messages", "POST /v1/topics/*/messages",
+	}
+	for i := range targets {
+		for _, body := range []string{
+			`[{"topic":"lobby","data":1},{"topic":"@bob","data":{}}]`, `{"data":1}`, `{"topic":"lobby","data":"{{time}}","every":"1s"}`, `{"topic":"lobby","data":1,"at":"2026-01-01T00:00:00Z"}`,
+			`{"for":"10m"}`, `{"until":"2027-01-01T00:00:00Z"}`, `{"topic":"lobby","data":1,"every":"-1s"}`, ``, `{}`, `[]`, `[[]]`, `null`, "\xff",
+		} {
+			f.Add(uint8(i), []byte(body))
+		}
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
+		h := newHall()
+		h.enter("n1-1", "bob")
+		method, path, _ := strings.Cut(targets[int(which)%len(targets)], " ")
+		r := httptest.NewRequest(method, "http://localhost"+path, io.NopCloser(bytes.NewReader(body)))
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		api.NewHTTP(h, &api.Options{Logger: quiet}).ServeHTTP(w, r)
+		if w.Code >= 500 || w.Code != 204 && !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%s %s %q: %d %q", method, path, body, w.Code, w.Body)
+		}
+	})
+}

@@ -2,9 +2,11 @@ package bus
 
 // What the tests of this package may see of its inside.
 var (
-	ParseLive   = parseLive
-	PartitionOf = partitionOf
-	Tags        = tags
+	ParseLive    = parseLive
+	ParsePage    = parsePage
+	ParseReceipt = parseReceipt
+	PartitionOf  = partitionOf
+	Tags         = tags
 )
 
 // LiveMessage returns what publish.lua sends for d.

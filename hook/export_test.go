@@ -18,6 +18,9 @@ func (h *Hook) Hurry(first, most time.Duration) {
 
 var RetryAfter = retryAfter
 
+// Judge reads a back end's answer.
+func (h *Hook) Judge(answer []byte) ([]byte, error) { return h.judge(answer) }
+
 // Ask is Review with the error that the log is told.
 func (h *Hook) Ask(ctx context.Context) ([]byte, error) {
 	return h.review(ctx, Publish{Data: []byte("1")})

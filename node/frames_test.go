@@ -56,7 +56,7 @@ func TestMalformedFrames(t *testing.T) {
 			t.Parallel()
 			p := rawtest.Enter(t, host, "mallory")
 			p.Send([]byte(row.bytes + whole + whole))
-			if code := p.Ended(); code != int(row.code) {
+			if code := p.Ended(nil); code != int(row.code) {
 				t.Errorf("closed with %d, want %d", code, row.code)
 			}
 		})

@@ -48,13 +48,13 @@ func (c *lineConn) read() ([]byte, error) {
 }
 
 // serveTCP makes a node take raw TCP sessions until it has ended, and returns where.
-func serveTCP(t *testing.T, e *edge) string {
+func serveTCP(t testing.TB, e *edge) string {
 	t.Helper()
 	return serveTCPOn(t, e, func(ln net.Listener) net.Listener { return ln })
 }
 
 // serveTCPOn is serveTCP behind something.
-func serveTCPOn(t *testing.T, e *edge, behind func(net.Listener) net.Listener) string {
+func serveTCPOn(t testing.TB, e *edge, behind func(net.Listener) net.Listener) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

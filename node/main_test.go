@@ -42,12 +42,12 @@ type edge struct {
 }
 
 // newCluster runs count nodes until the test ends.
-func newCluster(t *testing.T, count int, opts *node.Options) *cluster {
+func newCluster(t testing.TB, count int, opts *node.Options) *cluster {
 	t.Helper()
 	return newClusterWith(t, count, opts, nil)
 }
 
-func newClusterWith(t *testing.T, count int, opts *node.Options, busOpts *bus.Options) *cluster {
+func newClusterWith(t testing.TB, count int, opts *node.Options, busOpts *bus.Options) *cluster {
 	t.Helper()
 	c := &cluster{memory: bus.NewMemory(busOpts), people: presence.NewMemory(), facts: store.NewMemory()}
 	for range count {
@@ -56,12 +56,12 @@ func newClusterWith(t *testing.T, count int, opts *node.Options, busOpts *bus.Op
 	return c
 }
 
-func (c *cluster) add(t *testing.T, opts *node.Options) *edge {
+func (c *cluster) add(t testing.TB, opts *node.Options) *edge {
 	t.Helper()
 	return c.addWith(t, opts, c.facts)
 }
 
-func (c *cluster) addWith(t *testing.T, opts *node.Options, facts store.Store) *edge {
+func (c *cluster) addWith(t testing.TB, opts *node.Options, facts store.Store) *edge {
 	t.Helper()
 	o := node.Options{Drain: 2 * time.Second}
 	if opts != nil {
@@ -81,7 +81,7 @@ func (c *cluster) addWith(t *testing.T, opts *node.Options, facts store.Store) *
 }
 
 // end drains the node and waits for it. It is safe to repeat.
-func (e *edge) end(t *testing.T) {
+func (e *edge) end(t testing.TB) {
 	e.stop()
 	if e.done == nil {
 		return

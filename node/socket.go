@@ -29,7 +29,7 @@ type socket struct {
 	// The end of what we write is told to the peer's TCP, not in a close frame. Fixed at construction.
 	halfClose bool
 
-	onRead func(bytes int) // Called by the reader for what came in; may wait. Set before the first read.
+	onRead func(bytes int) // Called by the reader for what came in; may wait. Set before the first read, or not at all.
 	lost   bool            // reading failed: the connection, and not what came over it. Owned by the reader.
 
 	heard atomic.Int64 // when the last byte came in, Unix milliseconds
@@ -46,7 +46,7 @@ type socket struct {
 }
 
 func newSocket(conn net.Conn, early []byte) *socket {
-	k := &socket{Conn: conn, early: early}
+	k := &socket{Conn: conn, early: early, onRead: func(int) {}}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetWriteBuffer(sendBuffer)
 		k.raw, _ = tcp.SyscallConn()

@@ -742,6 +742,8 @@ function normal(topic) {
   return topic.normalize("NFC");
 }
 
+const NEEDED = { message: ["topic", "offset"], skip: ["topic", "offset"], reset: ["topic", "epoch", "offset", "after"] };
+
 // parse reads a frame. It throws at what a node cannot have meant.
 function parse(text) {
   const frame = JSON.parse(text);
@@ -749,6 +751,9 @@ function parse(text) {
   if (!TYPES.has(frame.type)) return {}; // a newer node may send what this client does not know
   for (const name of ["id", "offset", "after", "version", "online", "time"]) {
     if (name in frame && !(Number.isSafeInteger(frame[name]) && frame[name] >= 0)) throw new TypeError(`${name} is not a number`);
+  }
+  for (const name of NEEDED[frame.type] ?? []) {
+    if (!(name in frame)) throw new TypeError(`${frame.type} without ${name}`); // a cursor must not come to stand nowhere
   }
   for (const name of ["members", "joined", "left"]) {
     if (name in frame && !frame[name]?.every?.((x) => typeof x === "string")) throw new TypeError(`${name} are not names`);

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -29,4 +30,25 @@ func TestRetention(t *testing.T) {
 	if logFor(nil) != nil {
 		t.Error("no rules make bounds of their own")
 	}
+}
+
+// What is taken for rules keeps at least something of every topic that they name; what is not is
+// refused with the rule in the error.
+func FuzzRetention(f *testing.F) {
+	for _, rules := range []string{"team:*=5000,72h", "@*=1,1m;*=2,1h", "**=7,24h", "=1,1h", "a=0,1h", "a=1,1s", "a=1", "a=-1,1h", "a=9999999999999999999,1h", "a=1,1h,2", "a==1,1h"} {
+		f.Add(rules, "lobby")
+	}
+	f.Fuzz(func(t *testing.T, list, topic string) {
+		rules, err := parseRetentions(strings.Split(list, ";"))
+		if err != nil {
+			if len(rules) > 0 {
+				t.Errorf("%q: %v, and rules", list, err)
+			}
+			return
+		}
+		length, age := logFor(rules)(topic)
+		if (length == 0) != (age == 0) || length < 0 || age < 0 || age > 0 && age < time.Minute {
+			t.Errorf("%q keeps %d for %v of %q", list, length, age, topic)
+		}
+	})
 }

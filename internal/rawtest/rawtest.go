@@ -143,12 +143,15 @@ func (c *Conn) Next() (opcode byte, payload []byte, err error) {
 	return h[0] & 0x0f, payload, err
 }
 
-// Ended reads on until the node ends the connection, and returns the code of its close frame: 0
-// when it sent none. The node must end it: the peer does not.
-func (c *Conn) Ended() (code int) {
+// Ended reads on until the node ends the connection, and returns the code of its close frame, which
+// is answered: 0 when it sent none. Text frames go to take, which may be nil.
+func (c *Conn) Ended(take func(text []byte)) (code int) {
 	c.tb.Helper()
 	for {
 		opcode, payload, err := c.Next()
+		if opcode == Text && err == nil && take != nil {
+			take(payload)
+		}
 		if net, ok := err.(net.Error); ok && net.Timeout() {
 			c.tb.Fatal("the node does not end the connection")
 		}
@@ -157,6 +160,7 @@ func (c *Conn) Ended() (code int) {
 		}
 		if opcode == Close && len(payload) >= 2 {
 			code = int(binary.BigEndian.Uint16(payload))
+			c.Send(Frame(CloseWhole, string(payload[:2])))
 		}
 	}
 }
