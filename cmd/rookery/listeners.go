@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rookery-chat/rookery/proxy"
@@ -92,6 +94,24 @@ func reachable(addr net.Addr) string {
 		return addr.String()
 	}
 	return net.JoinHostPort(name, port)
+}
+
+// ownPagesOnly is for a node that takes everybody because only this machine reaches it: a browser
+// on it does too, and a site of the world may give its own name this machine's address
+// (DNS rebinding). Its pages then say that they are the node's own, under a name that is not.
+func ownPagesOnly(h http.Handler, origins []string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.Trim(host, "[]")
+		if r.Header.Get("Origin") != "" && !loopback(strings.ToLower(host)) && !slices.Contains(origins, host) {
+			http.Error(w, "this node serves pages on its own machine: start it with --auth-secret, --auth-key, --auth-jwks or --anonymous to be reached under another name", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // checkListeners refuses addresses that would open the node to the world by mistake.

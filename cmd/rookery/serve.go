@@ -116,7 +116,11 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	mux.Handle("/plain", n.Handler())
 	mux.Handle("/", web.Handler())
 	cluster := backend{n, b, p, st}
-	servers := []*http.Server{newServer(mux), newServer(c.adminHandler(n, registry, cluster))}
+	var public http.Handler = mux
+	if !c.Anonymous && !c.authenticated() {
+		public = ownPagesOnly(mux, c.Origins)
+	}
+	servers := []*http.Server{newServer(public), newServer(c.adminHandler(n, registry, cluster))}
 	servers[1].WriteTimeout = 0 // profiles take their time
 
 	// The servers outlive ctx: a draining node is still asked for its readiness.
