@@ -60,6 +60,13 @@ func (b *sentinel) successor(old *redistest.Server) func() *redistest.Server {
 	return func() *redistest.Server { return succeeded(b.Primary, old) }
 }
 
+func (b *sentinel) primary(int) *redistest.Server { return b.Primary() }
+
+func (b *cluster) primary(slot int) *redistest.Server { return b.Owner(slot) }
+
+// owns tells whether a server is a primary with slots.
+func (b *cluster) owns(s *redistest.Server) bool { return slices.Contains(b.Primaries(), s) }
+
 type cluster struct {
 	*redistest.Cluster
 	seeds string // Fixed at construction.
@@ -105,14 +112,18 @@ type heir interface {
 	// successor is called while old is the primary. What it returns waits until Redis has found
 	// another, and all servers say so; nil if that takes too long.
 	successor(old *redistest.Server) func() *redistest.Server
+	primary(slot int) *redistest.Server
 }
 
 // lose is a failover: what becomes of the old primary, and how it comes back.
 func (s *storm) lose(rng *rand.Rand, deaf time.Duration, gone, back func(*redistest.Server)) {
 	all := s.redis.servers()
-	primaries := s.redis.primaries()
-	if len(primaries) == 0 {
-		return // the one before is not over yet
+	var primaries []*redistest.Server // that have somebody to take over
+	for deadline := time.Now().Add(patience / 2); len(primaries) == 0; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return
+		}
+		primaries = slices.DeleteFunc(s.redis.primaries(), func(p *redistest.Server) bool { return !p.Followed() })
 	}
 	old := primaries[rng.IntN(len(primaries))]
 	if deaf > 0 {

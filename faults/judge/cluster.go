@@ -5,7 +5,7 @@ package judge
 const (
 	moreMemory     = 64 << 20
 	moreGoroutines = 32
-	moreFiles      = 32
+	moreFiles      = 96 // each pool of connections to Redis keeps 10 a CPU, and so does one to Sentinels
 )
 
 // cluster hears who ran the cluster.

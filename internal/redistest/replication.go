@@ -16,6 +16,16 @@ func (s *Server) Replicate(primary *Server) {
 	eventually(s.tb, s.Addr+" is a replica in step", func() bool { return s.tells("master_link_status:up", "info", "replication") })
 }
 
+// Follows tells whether s is a replica that has its primary's data.
+func (s *Server) Follows() bool {
+	return s.tells("role:slave", "info", "replication") && s.tells("master_link_status:up", "info", "replication")
+}
+
+// Followed tells whether s is a primary with a replica.
+func (s *Server) Followed() bool {
+	return s.tells("role:master", "info", "replication") && !s.tells("connected_slaves:0", "info", "replication")
+}
+
 // Deaf keeps a replica from hearing its primary, and its primary's writes from reaching it: until Hear
 // it only has what it has. All else is as before.
 func (s *Server) Deaf() error {
