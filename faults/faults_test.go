@@ -1,10 +1,15 @@
 package faults_test
 
 import (
+	"context"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A fault is something that happens to a cluster. happen returns when it is over, as far as
@@ -62,6 +67,31 @@ var singleFaults = []fault{
 		time.Sleep(between(rng, 500*time.Millisecond, 6*time.Second))
 		b.Continue()
 	}},
+	{"Redis is a replica for a while", func(s *storm, rng *rand.Rand) {
+		s.ask("replicaof", "127.0.0.1", "1") // where nobody is
+		time.Sleep(between(rng, 500*time.Millisecond, 5*time.Second))
+		s.ask("replicaof", "no", "one")
+	}},
+	{"snapshots of Redis fail", func(s *storm, rng *rand.Rand) {
+		s.ask("config", "set", "save", "3600 1000000")
+		dump := filepath.Join(s.redis.(*single).Dir, "dump.rdb") // what is a folder cannot be replaced by a file
+		os.Remove(dump)
+		os.MkdirAll(filepath.Join(dump, "full"), 0o700)
+		s.ask("bgsave")
+		time.Sleep(between(rng, time.Second, 5*time.Second))
+		os.RemoveAll(dump)
+		s.ask("config", "set", "save", "")
+	}},
+	{"Redis takes no connections", func(s *storm, rng *rand.Rand) {
+		c := redis.NewClient(&redis.Options{Addr: s.redis.(*single).Addr, MaxRetries: -1, PoolSize: 1})
+		defer c.Close()
+		do := func(words ...any) { c.Do(context.Background(), words...) } // always over the one connection that there is
+		do("config", "set", "maxclients", "1")
+		do("client", "kill", "type", "pubsub")
+		do("client", "kill", "type", "normal")
+		time.Sleep(between(rng, 500*time.Millisecond, 4*time.Second))
+		do("config", "set", "maxclients", "10000")
+	}},
 }
 
 // Of any Redis.
@@ -84,6 +114,8 @@ var redisFaults = []fault{
 		s.ask("config", "set", "busy-reply-threshold", "100")
 		s.askPrimary(rng, "eval", "local stop = redis.call('time')[1] + 2 while tonumber(redis.call('time')[1]) < stop do end", "0")
 	}},
+	{"writes to Redis paused", func(s *storm, rng *rand.Rand) { s.pause(between(rng, time.Second, 6*time.Second), "write") }},
+	{"Redis paused", func(s *storm, rng *rand.Rand) { s.pause(between(rng, time.Second, 4*time.Second), "all") }},
 	{"pub/sub buffers overflow", func(s *storm, rng *rand.Rand) {
 		s.ask("config", "set", "client-output-buffer-limit", "pubsub 1 1 1")
 		time.Sleep(between(rng, time.Second, 3*time.Second))
@@ -146,6 +178,12 @@ func (s *storm) ask(words ...any) {
 		wg.Go(func() { r.Ask(words...) })
 	}
 	wg.Wait()
+}
+
+// pause has Redis make its clients wait.
+func (s *storm) pause(d time.Duration, whom string) {
+	s.ask("client", "pause", d.Milliseconds(), whom)
+	time.Sleep(d)
 }
 
 // askPrimary is ask for one primary.
