@@ -234,6 +234,13 @@ func TestTrouble(t *testing.T) {
 					if took > answerTime+3*time.Second { // of a slow machine
 						t.Errorf("the answer took %v", took)
 					}
+					for time.Since(asked) < 3*time.Second { // many, where they are refused at once: the log is not to show it
+						_, err := s.ask(wire.Command{Type: "read", Topic: ordealRoom, Offset: 1})
+						if !errors.As(err, &e) || e.Code != wire.Unavailable || !e.Retry {
+							t.Errorf("a read offset was answered %v", err)
+							return
+						}
+					}
 				})
 			}
 			asking.Go(func() {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rookery-chat/rookery/internal/seldom"
 )
 
 // Options are a hook's settings. The zero value of each field is its default.
@@ -42,7 +44,7 @@ type Hook struct {
 	places            chan struct{} // holds one of each review under way or waiting
 	finished          chan struct{} // closed by Finish
 	finish            sync.Once     //
-	failures, reviews seldom        // what the log is told of events and of reviews
+	failures, reviews seldom.Log    // what the log is told of events and of reviews
 }
 
 // A rhythm is how fast events are told.

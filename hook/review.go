@@ -49,7 +49,7 @@ func (h *Hook) Review(ctx context.Context, p Publish) (json.RawMessage, error) {
 			outcome = "overflow"
 		}
 		h.metrics.reviewed(outcome)
-		h.reviews.warn("hook: a publish could not be reviewed", "passes", h.open, "err", err)
+		h.reviews.Warn("hook: a publish could not be reviewed", "passes", h.open, "err", err)
 		if h.open {
 			return p.Data, nil
 		}

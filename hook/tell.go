@@ -97,7 +97,7 @@ func (h *Hook) Run(ctx context.Context, j presence.Journal) {
 			return
 		}
 		if err != nil {
-			h.failures.warn("hook: events wait", "err", err)
+			h.failures.Warn("hook: events wait", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -175,7 +175,7 @@ func (h *Hook) send(ctx context.Context, events []event) error {
 		}
 	case refused(err):
 		h.metrics.refused.Add(float64(len(events)))
-		h.failures.warn("hook: the back end refuses events, which are dropped", "events", len(events), "id", id, "err", err)
+		h.failures.Warn("hook: the back end refuses events, which are dropped", "events", len(events), "id", id, "err", err)
 	default:
 		h.metrics.attempts.Inc()
 		return fmt.Errorf("%d events: %w", len(events), err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -79,7 +78,7 @@ func (s *session) fail(c wire.Command, err error) {
 	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, errClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		e = unavailable()
 	default:
-		slog.Error("command failed", "session", s.id, "type", c.Type, "err", err)
+		s.node.failures.Warn("command failed", "session", s.id, "type", c.Type, "err", err)
 		e = unavailable()
 	}
 	if e.ID == 0 {

@@ -118,7 +118,7 @@ func (s *session) enter(ctx context.Context, r request, m *membership) *wire.Err
 	if !m.counted && !wire.IsInbox(r.topic) {
 		m.counted = true
 		if err := s.node.presence.Join(ctx, r.topic, s.user); err != nil {
-			slog.Warn("presence", "topic", r.topic, "err", err)
+			slog.Debug("presence", "topic", r.topic, "err", err) // presence says itself, once, what keeps it
 			return unavailable()
 		}
 	}
@@ -216,7 +216,7 @@ func (s *session) addReads(ctx context.Context, requests []request, results []wi
 		}
 	}
 	if err != nil {
-		slog.Warn("read offsets", "err", err)
+		s.node.failures.Warn("read offsets", "err", err)
 	}
 }
 

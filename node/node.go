@@ -19,6 +19,7 @@ import (
 
 	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/internal/seldom"
 	"github.com/rookery-chat/rookery/presence"
 	"github.com/rookery-chat/rookery/proxy"
 	"github.com/rookery-chat/rookery/store"
@@ -99,6 +100,7 @@ type Node struct {
 
 	counter  atomic.Uint64 // numbers sessions
 	draining atomic.Bool
+	failures seldom.Log // of what sessions and others ask for: many fail alike when Redis is in trouble
 
 	readers sync.WaitGroup // session readers; Run waits for them
 	helpers sync.WaitGroup // reads of the log, roster loads; Run waits for them

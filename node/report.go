@@ -216,7 +216,7 @@ func (n *Node) answer(topic string, o order) {
 		ctx, cancel := context.WithTimeout(n.stopped, reportPatience)
 		defer cancel()
 		if _, err := n.bus.Signal(ctx, o.Topic, append([]byte{reportSignal}, b...)); err != nil {
-			slog.Warn("report", "err", err)
+			n.failures.Warn("report", "err", err)
 		}
 	})
 }

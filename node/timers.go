@@ -28,7 +28,7 @@ func (n *Node) runTimers(ctx context.Context) {
 		}
 		for _, t := range due {
 			if err := n.fire(ctx, t); err != nil && ctx.Err() == nil {
-				slog.Warn("timer; trying again", "timer", t.ID, "err", err)
+				n.failures.Warn("timer; trying again", "timer", t.ID, "err", err)
 			}
 		}
 		wait := timerEvery
