@@ -302,6 +302,24 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 	})
 }
 
+// A primary that too few replicas follow takes nothing, where an operator wants it so.
+func TestTooFewReplicas(t *testing.T) {
+	t.Parallel()
+	c := client(t, redistest.Start(t, "--min-replicas-max-lag", "1"))
+	b, heard := attach(t, c, nil, "lobby")
+	mustPublish(t, b, "lobby", bus.Draft{})
+	do(t, c, "config", "set", "min-replicas-to-write", 1)
+	d := bus.Draft{Payload: []byte(`{}`), User: "alice", Key: "k"}
+	if _, err := b.Publish(t.Context(), "lobby", d); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "NOREPLICAS") {
+		t.Errorf("Publish without a replica: %v", err)
+	}
+	do(t, c, "config", "set", "min-replicas-to-write", 0)
+	if r := mustPublish(t, b, "lobby", d); r.Duplicate || r.Offset != 2 {
+		t.Errorf("the refused publish, repeated, got %+v", r)
+	}
+	heard.WaitAt(t, "lobby", 2)
+}
+
 // A message that nobody heard, with none after it to show the gap, is found all the same.
 func TestSweep(t *testing.T) {
 	t.Parallel()
