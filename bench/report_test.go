@@ -76,7 +76,7 @@ func TestSVG(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !strings.Contains(text, "latency of 10000 deliveries") || strings.Contains(text, "NaN") || strings.Contains(text, " -") {
+	if !strings.Contains(text, "10000 latencies") || strings.Contains(text, "NaN") || strings.Contains(text, " -") {
 		t.Errorf("got %s", text)
 	}
 	var none bytes.Buffer

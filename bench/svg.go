@@ -16,7 +16,7 @@ const (
 	plotTop    = 40
 )
 
-// WriteSVG draws the report's latencies: which share of the deliveries took no longer than how long. The
+// WriteSVG draws the report's latencies: which share of them took no longer than how long. The
 // shares come closer to 1 by a factor of ten each, so that the slowest are seen.
 func (r *Report) WriteSVG(w io.Writer) error {
 	h := r.Latency
@@ -30,9 +30,9 @@ func (r *Report) WriteSVG(w io.Writer) error {
 
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n",
-		plotLeft+plotWidth+30, plotTop+plotHeight+50)
+		plotLeft+plotWidth+40, plotTop+plotHeight+50)
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/>`+"\n")
-	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15">%s: latency of %d deliveries, in ms by percentile</text>`+"\n", plotLeft, r.Scenario, h.TotalCount())
+	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15">%s: %d latencies, in ms by percentile</text>`+"\n", plotLeft, r.Scenario, h.TotalCount())
 	for i := range 5 {
 		ms := top * float64(i) / 4
 		fmt.Fprintf(&b, `<path d="M%d %.1fh%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", plotLeft, y(ms), plotWidth, plotLeft-8, y(ms)+4, ms)
