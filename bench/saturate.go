@@ -12,6 +12,10 @@ const saturators = 16
 // maxWindow is less than what a node's log holds of a topic.
 const maxWindow = 512
 
+// patientTries is how often in turn a greater window may be no better before the search ends: on a machine that others
+// use too, a second can be bad by chance.
+const patientTries = 3
+
 // probe is how long one size of the window is tried.
 const probe = time.Second
 
@@ -19,7 +23,7 @@ const probe = time.Second
 // measures with it. More under way than the servers can take would only make a queue.
 func (l *load) saturate(ctx context.Context, d, bound time.Duration) (window int, err error) {
 	best, worse := 0.0, 0
-	for try := 1; try <= maxWindow && worse < 2; try *= 2 {
+	for try := 1; try <= maxWindow && worse < patientTries; try *= 2 {
 		rate, p99, err := l.push(ctx, try, probe)
 		if err != nil {
 			return try, err
@@ -27,7 +31,7 @@ func (l *load) saturate(ctx context.Context, d, bound time.Duration) (window int
 		if p99 <= bound && rate > best {
 			best, window, worse = rate, try, 0
 		} else {
-			worse++ // once can be chance
+			worse++
 		}
 	}
 	window = max(window, 1)
