@@ -2,9 +2,12 @@ package bus_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -134,4 +137,52 @@ func TestSlotMoves(t *testing.T) {
 	if h := heard.Topic("*"); len(h.Subscribed) != 1 && node.Stats().Reconnects == 1 {
 		t.Error("a topic of another slot was interrupted")
 	}
+}
+
+// A primary that stands still holds up its own topics, and no others: they are published to and heard on.
+func TestFrozenPrimary(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 2, false, "--cluster-node-timeout", "30000")
+	topic := func(half int) string {
+		for i := 0; ; i++ {
+			if name := fmt.Sprint("room ", i); bus.PartitionOf(name)/32 == half {
+				return name
+			}
+		}
+	}
+	frozen, served := topic(0), topic(1)
+	node, heard := attach(t, clusterClient(t, c.Servers[0]), nil, frozen, served)
+	mustPublish(t, node, served, bus.Draft{})
+	mustPublish(t, node, frozen, bus.Draft{})
+	c.Servers[0].Pause()
+	defer c.Servers[0].Continue()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	var talking sync.WaitGroup
+	for range 8 {
+		talking.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := node.Publish(ctx, frozen, bus.Draft{Payload: []byte(`{}`)}); err == nil {
+					t.Error("a frozen primary took a message")
+				}
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond) // for these to be under way
+	var last bus.Receipt
+	n := 0
+	for ; ctx.Err() == nil; n++ {
+		if r, err := node.Publish(ctx, served, bus.Draft{Payload: []byte(`{}`)}); err == nil {
+			last = r
+		}
+	}
+	talking.Wait()
+	if n < 100 {
+		t.Errorf("only %d messages were published to the primary that serves", n)
+	}
+	heard.WaitAt(t, served, last.Offset)
+	if h := heard.Topic(served); len(h.Subscribed) != 1 {
+		t.Error("a topic of the primary that serves was interrupted")
+	}
+	t.Logf("%d messages meanwhile", n)
 }

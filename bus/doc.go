@@ -37,7 +37,8 @@
 //	     └─ heals         up to 8, while there are holes: read the log on, deliver
 //
 // There is one link, or one for each partition in a Redis Cluster. Run waits for all of these.
-// Besides them there are the flushers of the batchers, a few each, which send the commands of
+// Besides them there are the flushers of the batchers (again those of one set of queues, or of one for each
+// partition), a few each, which send the commands of
 // all callers in shared pipelines. They exist only while somebody waits for an answer.
 //
 // The Handler is called by receive, write and heals, always with the subscription's lock

@@ -75,7 +75,7 @@ func (r *Redis) locate(ctx context.Context, confirmed []*subscription) error {
 	return err
 }
 
-// positions returns the positions of topics, which are sorted by partition.
+// positions returns the positions of topics, which are sorted by partition, and all of one link.
 func (r *Redis) positions(ctx context.Context, topics []string) ([]Position, error) {
 	var cmds []*redis.Cmd
 	for rest := topics; len(rest) > 0; {
@@ -91,7 +91,10 @@ func (r *Redis) positions(ctx context.Context, topics []string) ([]Position, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	answers, err := r.reads.do(ctx, cmds...)
+	if len(cmds) == 0 {
+		return nil, nil
+	}
+	answers, err := r.of(partitionOf(topics[0])).reads.do(ctx, cmds...)
 	if err != nil {
 		return nil, err
 	}

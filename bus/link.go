@@ -16,9 +16,10 @@ import (
 // A link hears the live channels of some partitions: it keeps one connection, and makes
 // a new one whenever something is not as it should be. Every end of a connection is a gap in all topics.
 type link struct {
-	r     *Redis // fixed at construction
-	probe string // the channel of the probes, whose hash tag leads to the link's server; fixed too
-	cache string // the key of the history's cache there; fixed too
+	r      *Redis   // fixed at construction
+	probes *batcher // of the link's partitions; fixed too
+	probe  string   // the channel of the probes, whose hash tag leads to the link's server; fixed too
+	cache  string   // the key of the history's cache there; fixed too
 
 	id     atomic.Int64 // CLIENT ID of the connection, 0 when there is none
 	heard  atomic.Int64 // when the last probe came back, Unix ns
@@ -59,12 +60,13 @@ var (
 // newLink returns a link to the server of a partition.
 func newLink(r *Redis, partition int) *link {
 	return &link{
-		r:     r,
-		probe: r.key(partition, "probe", newEpoch()),
-		cache: r.key(partition, "history", "id"),
-		news:  make(chan struct{}, 1),
-		subs:  make(map[string]*subscription),
-		todo:  make(map[string]struct{}),
+		r:      r,
+		probes: r.of(partition).probes,
+		probe:  r.key(partition, "probe", newEpoch()),
+		cache:  r.key(partition, "history", "id"),
+		news:   make(chan struct{}, 1),
+		subs:   make(map[string]*subscription),
+		todo:   make(map[string]struct{}),
 	}
 }
 
@@ -341,7 +343,7 @@ func (l *link) watch(ctx context.Context) error {
 		sent := time.Now().UnixNano()
 		subscribed := l.probed.Load()
 		probe, cancel := context.WithTimeout(ctx, probeEvery)
-		answers, err := l.r.probes.do(probe, probeScript.cmd([]string{l.cache}, l.probe))
+		answers, err := l.probes.do(probe, probeScript.cmd([]string{l.cache}, l.probe))
 		cancel()
 		if err == nil && answers[0] == int64(0) && subscribed {
 			return errElsewhere

@@ -37,7 +37,7 @@ func (r *Redis) Publish(ctx context.Context, topic string, d Draft) (Receipt, er
 	body := appendBody(make([]byte, 0, len(d.Payload)+8+32*len(d.Except)), d)
 	positionLife := r.positionLife(topic)
 
-	answer, err := r.writes.insist(ctx, func() *redis.Cmd {
+	answer, err := r.of(p).writes.insist(ctx, func() *redis.Cmd {
 		return publishScript.cmd(keys, live, name, body, length, age.Milliseconds(), positionLife, life.Milliseconds())
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (r *Redis) Signal(ctx context.Context, topic string, payload []byte) (int, 
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	channel, prefix := r.Live(topic)
-	receivers, err := spublish(ctx, r.writes, channel, append([]byte(prefix), payload...))
+	receivers, err := spublish(ctx, r.of(partitionOf(topic)).writes, channel, append([]byte(prefix), payload...))
 	return int(receivers), failure(err)
 }
 

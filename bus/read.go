@@ -15,7 +15,7 @@ func (r *Redis) Read(ctx context.Context, topic string, after uint64, limit int)
 	}
 	p := partitionOf(topic)
 	keys := []string{r.key(p, "history", "id"), r.key(p, "meta", topic), r.key(p, "log", topic)}
-	answer, err := r.reads.insist(ctx, func() *redis.Cmd {
+	answer, err := r.of(p).reads.insist(ctx, func() *redis.Cmd {
 		return readScript.cmd(keys, newEpoch(), after, limit, pageBytes, r.positionLife(topic))
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func appendRemoved(entries []Entry, from, to uint64) []Entry {
 // Remove leaves a hole in the stream, which Read fills.
 func (r *Redis) Remove(ctx context.Context, topic string, offset uint64) error {
 	log := r.key(partitionOf(topic), "log", topic)
-	return r.edit(ctx, func() *redis.Cmd {
+	return r.edit(ctx, topic, func() *redis.Cmd {
 		cmd := redis.NewCmd(context.Background(), "xdel", log, strconv.FormatUint(offset, 10)+"-0")
 		cmd.SetFirstKeyPos(1)
 		return cmd
@@ -83,13 +83,13 @@ func (r *Redis) Remove(ctx context.Context, topic string, offset uint64) error {
 func (r *Redis) Clear(ctx context.Context, topic string) error {
 	p := partitionOf(topic)
 	keys := []string{r.key(p, "meta", topic), r.key(p, "log", topic)}
-	return r.edit(ctx, func() *redis.Cmd { return clearScript.cmd(keys) })
+	return r.edit(ctx, topic, func() *redis.Cmd { return clearScript.cmd(keys) })
 }
 
-func (r *Redis) edit(ctx context.Context, attempt func() *redis.Cmd) error {
+func (r *Redis) edit(ctx context.Context, topic string, attempt func() *redis.Cmd) error {
 	if r.invalid != nil {
 		return r.invalid
 	}
-	_, err := r.writes.insist(ctx, attempt)
+	_, err := r.of(partitionOf(topic)).writes.insist(ctx, attempt)
 	return err
 }

@@ -16,12 +16,10 @@ import (
 type Redis struct {
 	opts    Options // fixed at construction, as are the following
 	client  redis.UniversalClient
-	invalid error   // what is wrong with client or opts: every call returns it
-	live    string  // the kind of the live channels' names
-	links   []*link // all partitions, or one each in a cluster
-	writes  *batcher
-	reads   *batcher // apart, because their answers are long
-	probes  *batcher // apart, because they may not wait in a queue
+	invalid error     // what is wrong with client or opts: every call returns it
+	live    string    // the kind of the live channels' names
+	links   []*link   // all partitions, or one each in a cluster
+	queues  []*queues // of all partitions, or one each in a cluster
 	heals   *crew[*subscription]
 
 	handler    Handler         // fixed by Run before anything uses it
@@ -41,9 +39,6 @@ type Redis struct {
 // an error that says why. The client stays the caller's, who closes it after Run has ended.
 func NewRedis(client redis.UniversalClient, opts *Options) *Redis {
 	r := &Redis{opts: opts.withDefaults(), client: client, live: "live"}
-	r.writes = newBatcher(client, 3, 256)
-	r.reads = newBatcher(client, 3, 16)
-	r.probes = newBatcher(client, 2, partitions)
 	r.heals = newCrew(8, 1, func(s []*subscription) { r.heal(s[0]) })
 	retries := -1
 	switch c := client.(type) {
@@ -52,9 +47,13 @@ func NewRedis(client redis.UniversalClient, opts *Options) *Redis {
 		if db := c.Options().DB; db != 0 { // databases share the channels, not the keys
 			r.live = fmt.Sprint("live", db)
 		}
+		r.queues = []*queues{newQueues(client, 3)}
 		r.links = []*link{newLink(r, 0)}
 	case *redis.ClusterClient:
 		retries = max(0, c.Options().MaxRetries)
+		for range partitions {
+			r.queues = append(r.queues, newQueues(client, 1))
+		}
 		for p := range partitions {
 			r.links = append(r.links, newLink(r, p))
 		}
@@ -69,6 +68,21 @@ func NewRedis(client redis.UniversalClient, opts *Options) *Redis {
 	}
 	return r
 }
+
+// queues are where commands wait to share a pipeline. In a cluster each partition has its own, so that
+// a primary that does not answer holds up only what is for it.
+type queues struct {
+	writes *batcher
+	reads  *batcher // apart, because their answers are long
+	probes *batcher // apart, because they may not wait in a queue
+}
+
+func newQueues(client redis.UniversalClient, flushers int) *queues {
+	return &queues{newBatcher(client, flushers, 256), newBatcher(client, flushers, 16), newBatcher(client, 2, partitions)}
+}
+
+// of returns the queues of a partition.
+func (r *Redis) of(partition int) *queues { return r.queues[partition%len(r.queues)] }
 
 // key returns the name of a partition's key, or of its part that belongs to a topic.
 func (r *Redis) key(partition int, kind, name string) string {
