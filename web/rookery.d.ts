@@ -262,6 +262,8 @@ export class Client extends EventTarget {
   readonly user: string;
   /** The node that holds the session. */
   readonly node: string;
+  /** The largest frame in bytes that the newest node takes: 16,384, which all take, before the first. */
+  readonly maxFrame: number;
 
   /** Enters a room, and stays in it over all connections until `leave`. */
   join(topic: string, options?: JoinOptions): Promise<Joined>;

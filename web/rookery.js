@@ -78,6 +78,7 @@ export class Client extends EventTarget {
   #session = "";
   #user = "";
   #node = "";
+  #maxFrame = HELLO_BYTES;
   #lastId = 0;
   #keys; // what the keys of our publishes begin with
   #lastKey = 0;
@@ -118,6 +119,10 @@ export class Client extends EventTarget {
   }
   get node() {
     return this.#node;
+  }
+  /** The largest frame that the newest node takes, in bytes; what it is for all of them before. */
+  get maxFrame() {
+    return this.#maxFrame;
   }
 
   // --- What a program asks for. Each waits for a connection, and is repeated when it is
@@ -506,6 +511,7 @@ export class Client extends EventTarget {
     this.#session = session;
     this.#user = user;
     this.#node = node;
+    if (frame.max_frame) this.#maxFrame = frame.max_frame;
     this.#beat(conn);
     this.#emit({ type: "connected", session, user, node, resumed, topics });
     for (const [topic, answer] of Object.entries(topics)) {

@@ -25,10 +25,12 @@ test("says who it is, and where it was", async () => {
   assert.deepEqual(hello, { type: "hello", id: hello.id, user: "alice", resume: { lobby: { epoch: "e", offset: 7 } } });
   assert.ok(hello.id >= 1);
   assert.equal(f.client.connected, false);
+  assert.equal(f.client.maxFrame, 16384);
 
   await f.welcome({ lobby: at("e", 7) }, { session: "s-1" });
   assert.equal(f.client.connected, true);
   assert.deepEqual([f.client.session, f.client.user, f.client.node], ["s-1", "alice", "node"]);
+  assert.equal(f.client.maxFrame, 65536);
   assert.equal(f.last.type, "connected");
   assert.equal(f.last.resumed, false);
   assert.equal(f.last.topics.lobby.offset, 7);

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-//go:embed index.html page.css page.js icon.svg rookery.js rookery.d.ts
+//go:embed index.html page.css page/*.js icon.svg rookery.js rookery.d.ts
 var files embed.FS
 
 // policy is the page's Content-Security-Policy (https://www.w3.org/TR/CSP3/): it runs our
 // scripts and no others, and talks with nobody but the node that served it; 'self' covers
-// WebSockets to the same host and port.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+// WebSockets to the same host and port. Pictures may come as data, in messages.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // An asset is one file, ready to be served.
@@ -34,10 +34,17 @@ func Handler() http.Handler {
 	assets := map[string]asset{
 		"/":             load("index.html", "text/html; charset=utf-8"),
 		"/page.css":     load("page.css", "text/css; charset=utf-8"),
-		"/page.js":      load("page.js", script),
 		"/icon.svg":     load("icon.svg", "image/svg+xml"),
 		"/rookery.js":   load("rookery.js", script).share(),
 		"/rookery.d.ts": load("rookery.d.ts", "application/typescript; charset=utf-8").share(),
+	}
+	modules, err := files.ReadDir("page")
+	if err != nil {
+		panic(err) // cannot be: the compiler has embedded it
+	}
+	for _, m := range modules {
+		name := "page/" + m.Name()
+		assets["/"+name] = load(name, script)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -32,13 +33,25 @@ func body(t *testing.T, r *http.Response) string {
 }
 
 // files are what the handler serves.
-var files = map[string]string{
+var files = withModules(map[string]string{
 	"/":             "text/html; charset=utf-8",
 	"/page.css":     "text/css; charset=utf-8",
-	"/page.js":      "text/javascript; charset=utf-8",
+	"/page/main.js": "text/javascript; charset=utf-8",
 	"/rookery.js":   "text/javascript; charset=utf-8",
 	"/rookery.d.ts": "application/typescript; charset=utf-8",
 	"/icon.svg":     "image/svg+xml",
+})
+
+// withModules adds the page's modules.
+func withModules(files map[string]string) map[string]string {
+	modules, err := filepath.Glob("page/*.js")
+	if err != nil || len(modules) == 0 {
+		panic("no modules of the page are here")
+	}
+	for _, m := range modules {
+		files["/"+filepath.ToSlash(m)] = "text/javascript; charset=utf-8"
+	}
+	return files
 }
 
 func TestFiles(t *testing.T) {
@@ -86,7 +99,7 @@ func TestFiles(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/web.go", "/testing/fake.js", "/index.html", "/package.json", "/..", "/ws"} {
+	for _, path := range []string{"/web.go", "/testing/fake.js", "/index.html", "/page/", "/page/none.js", "/page.js", "/package.json", "/..", "/ws"} {
 		r := get(t, "GET", path, nil)
 		if r.StatusCode != 404 || r.Header.Get("Content-Security-Policy") == "" {
 			t.Errorf("GET %s: status %d, want 404", path, r.StatusCode)
@@ -114,7 +127,7 @@ func TestShared(t *testing.T) {
 // The page is small, loads nothing from elsewhere and runs nothing inline.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	const most = 60 << 10
+	const most = 120_000
 	size := 0
 	foreign := regexp.MustCompile(`(?i)(src|href|url|import|from)\s*[=(]?\s*["']?(https?:)?//`)
 	for path := range files {
@@ -139,7 +152,7 @@ func TestPage(t *testing.T) {
 	if inline := regexp.MustCompile(`(?i)<script[^>]*>[^<]|<style|\sstyle=|\son\w+=`).FindString(page); inline != "" {
 		t.Errorf("the page has something inline: %s", inline)
 	}
-	for _, id := range []string{"name", "enter", "room", "log", "people", "text", "send", "banner", "online"} {
+	for _, id := range []string{"name", "enter", "room", "log", "people", "text", "send", "banner", "online", "rooms", "directs", "present", "live"} {
 		if !strings.Contains(page, `id="`+id+`"`) {
 			t.Errorf("the page has no element #%s", id)
 		}
