@@ -46,12 +46,12 @@ func TestReconnectStorm(t *testing.T) {
 	var all []time.Duration
 	admitted := make(map[string][]time.Duration)
 	var quick []*witness
-	for i, m := range moves {
+	for _, m := range moves {
 		back := m.to.came.Sub(killed)
 		all = append(all, back)
 		admitted[m.to.node] = append(admitted[m.to.node], back)
 		if back < inTime {
-			quick = append(quick, f.members[i])
+			quick = append(quick, m.member)
 		}
 	}
 	back := newSpread(all)
@@ -78,7 +78,3 @@ func TestReconnectStorm(t *testing.T) {
 	f.stay(since, quick)
 	f.sum()
 }
-
-// inTime is when a dead node's clients have to be back so as not to be seen leaving: its lease, renewed a
-// second before, lapses after 4 s, and others wait for 1.5 s more.
-const inTime = 4 * time.Second
