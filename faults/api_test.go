@@ -174,9 +174,15 @@ func TestTimersSurviveTheirNode(t *testing.T) {
 	m.say("clock", "end")
 	m.await("the end", func() bool { return len(m.messages["clock"]) >= count+1 })
 	var got []string
+	late := time.Duration(0)
 	for _, msg := range m.messages["clock"] {
 		got = append(got, string(msg.Data))
+		var n int
+		if _, err := fmt.Sscanf(string(msg.Data), `"timer %d"`, &n); err == nil {
+			late = max(late, time.UnixMilli(msg.Time).Sub(at.Add(time.Duration(n)*10*time.Millisecond)))
+		}
 	}
+	t.Logf("the latest was %v late", late)
 	slices.Sort(got)
 	if got = slices.Compact(got); len(got) != count+1 || len(m.messages["clock"]) != count+1 {
 		t.Errorf("%d messages, %d different ones, want %d", len(m.messages["clock"]), len(got), count+1)
