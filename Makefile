@@ -11,9 +11,11 @@ SOAKTIME ?= 20m
 SEED     ?= 0 # of make soak; 0 chooses
 CLIENTS  ?= 5000 # of make drill, each of which needs two descriptors (ulimit -n)
 REDIS    ?= single # of make soak: or sentinel, cluster
+COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+NODES    ?= 3 # of make up
 
 .NOTPARALLEL:
-.PHONY: help build run test check deps go-test js-test fuzz soak drill failovers bench
+.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -24,6 +26,11 @@ build: ## make bin/rookery, which needs no library of the system
 run: build ## run a node, with the flags in ARGS
 	@echo "The chat page is at http://127.0.0.1:8000/ (unless --listen says otherwise)"
 	bin/rookery serve $(ARGS)
+
+up: ## run a cluster in containers: three nodes behind haproxy, Redis, Prometheus and Grafana
+	@deploy/env
+	ROOKERY_VERSION=$(VERSION) $(COMPOSE) up -d --build --scale node=$(NODES)
+	@echo "The chat page is at http://127.0.0.1:8000/, dashboards at http://127.0.0.1:3000/ (admin; the password is in .env)"
 
 test: deps check go-test js-test ## run all tests; on Debian, root gets what is missing installed
 

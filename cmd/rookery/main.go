@@ -19,6 +19,7 @@ type cli struct {
 	Chat    chatCmd    `cmd:"" help:"Chat in the terminal."`
 	Publish publishCmd `cmd:"" help:"Publish one message and print where it was stored."`
 	Token   tokenCmd   `cmd:"" help:"Mint a token for development."`
+	Health  healthCmd  `cmd:"" help:"Ask the node on this machine whether it is ready, and fail when it is not."`
 	Bench   benchCmd   `cmd:"" help:"Measure nodes under load."`
 
 	Version kong.VersionFlag `help:"Print the version."`
@@ -28,8 +29,9 @@ func main() {
 	var c cli
 	k := kong.Parse(&c,
 		kong.Name("rookery"),
-		kong.Description("A chat and push cluster that you run yourself. Every flag can also be set by its environment variable."),
+		kong.Description("A chat and push cluster that you run yourself. Every flag can also be set by its environment variable, or by a file that the variable with _FILE after it names."),
 		kong.Vars{"version": version},
+		kong.Resolvers(kong.ResolverFunc(fromFiles)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 	)
 	// The first signal asks for an orderly end, the second ends at once.
