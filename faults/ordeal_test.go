@@ -55,10 +55,10 @@ func newOrdeal(t *testing.T, redis *redistest.Server, ways ...string) *ordeal {
 		o.speakers = append(o.speakers, o.speaker(i))
 	}
 	o.watcher = enter(t, o.nodes[1].url(), "watcher")
-	in := o.watcher.join(ordealRoom, &client.JoinOptions{Presence: true})
+	o.watcher.join(ordealRoom, &client.JoinOptions{Presence: true})
 	await(t, "everybody is in", func() bool {
 		r, ok := o.watcher.Roster(ordealRoom)
-		return ok && r.Online == len(o.present()) && in != nil
+		return ok && r.Online == len(o.present()) && o.members[0].position(ordealRoom).Epoch != "" && o.members[1].position(ordealRoom).Epoch != ""
 	})
 	return o
 }

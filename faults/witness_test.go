@@ -41,6 +41,7 @@ type witness struct {
 	tries int           // since a connection stood
 	hint  time.Duration // how long the node asked the witness to stay away
 
+	// What level goes by. It moves after the log: who sees it level may write that it was.
 	mu    sync.Mutex
 	at    map[string]wire.Position   // the cursors. Guarded by mu.
 	users map[string]map[string]bool // the rosters. Guarded by mu.
@@ -253,8 +254,8 @@ func (w *witness) take(ctx context.Context, f any) error {
 	case *wire.Skip:
 		w.moved(f.Topic, judge.Record{Act: judge.Skipped, Topic: f.Topic, Offset: f.Offset})
 	case *wire.Reset:
-		w.set(f.Topic, wire.Position{Epoch: f.Epoch, Offset: f.After})
 		w.log.Add(judge.Record{Act: judge.Reset, Topic: f.Topic, Epoch: f.Epoch, Offset: f.After, Recovered: f.Recovered})
+		w.set(f.Topic, wire.Position{Epoch: f.Epoch, Offset: f.After})
 	case *wire.Goodbye:
 		w.hint = time.Duration(f.After) * time.Millisecond
 		w.mu.Lock()
@@ -268,6 +269,7 @@ func (w *witness) take(ctx context.Context, f any) error {
 		if f.Reload {
 			return w.send(ctx, wire.Command{Type: "members", Topic: f.Topic})
 		}
+		w.log.Add(judge.Record{Act: judge.Changed, Topic: f.Topic, Online: f.Online, Came: f.Joined, Gone: f.Left})
 		w.mu.Lock()
 		in := w.users[f.Topic]
 		for _, user := range f.Joined {
@@ -277,7 +279,6 @@ func (w *witness) take(ctx context.Context, f any) error {
 			delete(in, user)
 		}
 		w.mu.Unlock()
-		w.log.Add(judge.Record{Act: judge.Changed, Topic: f.Topic, Online: f.Online, Came: f.Joined, Gone: f.Left})
 	}
 	return nil
 }
@@ -301,11 +302,11 @@ func (w *witness) joined(topic string, j wire.Joined) {
 	if *w.position(topic) == (wire.Position{}) {
 		r.Act = judge.Joined
 	}
-	w.set(topic, wire.Position{Epoch: j.Epoch, Offset: j.After})
 	w.log.Add(r)
 	if j.Roster != nil {
 		w.roster(topic, *j.Roster)
 	}
+	w.set(topic, wire.Position{Epoch: j.Epoch, Offset: j.After})
 }
 
 func (w *witness) roster(topic string, r wire.Roster) {
@@ -313,17 +314,17 @@ func (w *witness) roster(topic string, r wire.Roster) {
 	for _, user := range r.Members {
 		in[user] = true
 	}
+	w.log.Add(judge.Record{Act: judge.Roster, Topic: topic, Online: r.Online, Users: r.Members})
 	w.mu.Lock()
 	w.users[topic] = in
 	w.mu.Unlock()
-	w.log.Add(judge.Record{Act: judge.Roster, Topic: topic, Online: r.Online, Users: r.Members})
 }
 
 func (w *witness) moved(topic string, r judge.Record) {
 	at := *w.position(topic)
 	at.Offset = max(at.Offset, r.Offset)
-	w.set(topic, at)
 	w.log.Add(r)
+	w.set(topic, at)
 }
 
 // level tells whether the witness has got as far as a position, and knows who is in the topic
