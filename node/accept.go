@@ -1,12 +1,9 @@
 package node
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -20,11 +17,7 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-const (
-	readBuffer     = 128  // what is larger is read past it
-	writeBuffer    = 132  // holds a whole control frame: less would split a pong
-	handshakesOpen = 1000 // under way at once
-)
+const handshakesOpen = 1000 // under way at once
 
 // admission bounds how fast connections are taken, so that a storm of them does not
 // slow those who are in. Who is not taken is told when to come back.
@@ -71,7 +64,7 @@ func (e *notNow) tell(w http.ResponseWriter) {
 
 // take begins a session for a connection of a caller, on whichever listener, or tells why not.
 // Who called take gives it a socket and an input, calls done when the handshake is over, and then
-// either runs it, on a goroutine of its own, or calls its depart.
+// either starts it or calls its depart.
 func (n *Node) take(from netip.AddrPort, k kind) (s *session, done func(), e *notNow) {
 	unavailable := func(message string) *notNow {
 		return &notNow{wire.Error{Code: wire.Unavailable, Retry: true, Message: message}, retryAfter}
@@ -105,7 +98,7 @@ func (n *Node) take(from netip.AddrPort, k kind) (s *session, done func(), e *no
 // depart is the end of a session that was taken.
 func (s *session) depart() {
 	s.node.addresses.leave(s.from.Addr())
-	s.node.readers.Done()
+	s.node.sessions.Done()
 }
 
 func (n *Node) serveProtocol(w http.ResponseWriter, r *http.Request) {
@@ -115,7 +108,7 @@ func (n *Node) serveProtocol(w http.ResponseWriter, r *http.Request) {
 	}
 	defer done()
 	if s.upgrade(w, r, &websocket.AcceptOptions{Subprotocols: []string{wire.Subprotocol}}) {
-		go s.run()
+		s.start()
 	}
 }
 
@@ -132,60 +125,52 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind) (s *sessio
 }
 
 // upgrade makes a request's connection the session's, or answers with an error and ends the session.
-// The caller must run it, on a goroutine of its own: so the HTTP server's goroutine and buffers of
-// the connection are freed.
+// The caller must start it, and return: so the HTTP server's goroutine and buffers of the connection
+// are freed.
 func (s *session) upgrade(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions) bool {
 	n := s.node
 	opts.OriginPatterns = n.origins
-	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
-	opts.OnPingReceived = func(context.Context, []byte) bool { return s.slowDown() == nil }
-	opts.OnPongReceived = func(context.Context, []byte) { s.slowDown() }
-	h := &hijacker{ResponseWriter: w}
-	ws, err := websocket.Accept(h, r, opts)
+	l, err := newLibrary(w, r, opts, func() (_ *socket, err error) {
+		s.socket, err = hijack(w)
+		return s.socket, err
+	})
 	if err != nil {
-		if h.socket != nil {
-			h.socket.abort()
+		if s.socket != nil {
+			s.socket.abort()
 		}
 		n.metrics.refused.Add(1)
 		s.depart()
 		return false
 	}
-	ws.SetReadLimit(int64(n.maxFrame))
-	s.socket, s.input = h.socket, &webSocketInput{ws: ws, buffer: h.buffer, socket: h.socket}
+	in := &webSocketInput{session: s}
+	in.lend(l)
+	s.input = in
 	n.metrics.connections.Add(1)
 	return true
 }
 
-// mayStart counts a reader in, unless the node is closing.
+// hijack takes a request's connection from the HTTP server.
+func hijack(w http.ResponseWriter) (*socket, error) {
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
+	conn, held, err := proxy.Unwrap(conn)
+	if err != nil {
+		return nil, err // cannot be: the request came after the header
+	}
+	return newSocket(conn, slices.Concat(early, held)), nil
+}
+
+// mayStart counts a session in, unless the node is closing.
 func (n *Node) mayStart() bool {
 	n.acceptMu.Lock()
 	defer n.acceptMu.Unlock()
 	if n.closed {
 		return false
 	}
-	n.readers.Add(1)
+	n.sessions.Add(1)
 	return true
-}
-
-// A hijacker gives the WebSocket library our socket, with small buffers.
-type hijacker struct {
-	http.ResponseWriter
-	socket *socket
-	buffer *bufio.Reader // of socket
-}
-
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buf, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	conn.SetDeadline(time.Time{})
-	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
-	conn, held, err := proxy.Unwrap(conn)
-	if err != nil {
-		return nil, nil, err // cannot be: the request came after the header
-	}
-	k := newSocket(conn, slices.Concat(early, held))
-	h.socket, h.buffer = k, bufio.NewReaderSize(k, readBuffer)
-	return k, bufio.NewReadWriter(h.buffer, bufio.NewWriterSize(k, writeBuffer)), nil
 }

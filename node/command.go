@@ -18,6 +18,20 @@ const (
 	recentMax      = 1000
 )
 
+// awaitHello gives the peer its time to say hello.
+func (s *session) awaitHello() error {
+	s.socket.SetReadDeadline(time.Now().Add(helloTimeout))
+	return nil
+}
+
+// handleFrame runs one frame of rookery.v1.
+func (s *session) handleFrame(b []byte) error {
+	if s.user == "" {
+		return s.hello(b)
+	}
+	return s.command(b)
+}
+
 // command runs one frame of a session that has said hello.
 func (s *session) command(b []byte) error {
 	c, err := wire.ParseCommand(b)

@@ -9,12 +9,17 @@
 //	├── interest.run     tells the bus, in batches, which topics this node wants
 //	├── rosters.run      sends coalesced presence frames when they are due
 //	├── shard.run ×P     owns sessions, cursors and rings; writes, and never waits
-//	├── session.run      one per connection: reads frames, runs their commands one at a time
+//	├── lot.run ×P       gives its shard's parked sessions readers when there is something to read
+//	├── readers          one per session that says something: reads frames, runs their commands one at a time
 //	├── socket's helper  only while a peer does not take its bytes: waits for it
 //	└── helpers          reads of the log, loads of rosters: off the shards
 //
-// Run waits for all of them. A session's reader waits for its socket's helper. Listeners have
-// owners of their own: whoever serves Handler, and calls ServeTCP.
+// Run waits for all of them. A session's reader waits for its socket's helper when the connection ends.
+// Listeners have owners of their own: whoever serves Handler, and calls ServeTCP.
+//
+// A session whose peer says nothing is parked (park.go): it has no reader, no stack and no buffers. Where a
+// descriptor cannot be watched, as under TLS, its reader waits instead. What only the reader may
+// touch is handed on when it parks the session, and is the next reader's once that is woken.
 //
 // # From a publish to its readers
 //
@@ -27,6 +32,6 @@
 //
 // # Lock order
 //
-// rosters.mu, interest.mu and socket.mu are never held together. mailbox.mu is a leaf:
+// rosters.mu, interest.mu, socket.mu and lot.mu are never held together. mailbox.mu is a leaf:
 // it may be taken under rosters.mu and interest.mu, and nothing is taken under it.
 package node

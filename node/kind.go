@@ -7,9 +7,13 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-// A kind is how a session's peer wants its bytes: rookery.v1 in WebSocket frames or lines,
-// or plain text. Its methods return ready-made bytes, nil for what this kind does not show.
+// A kind is how a session's peer speaks: rookery.v1 in WebSocket frames or lines, or plain
+// text. Its methods return ready-made bytes, nil for what this kind does not show.
 type kind interface {
+	// begin is what a session does before its first frame. An error ends the session.
+	begin(s *session) error
+	// handle does what the peer wants with its next frame or text. An error ends the session.
+	handle(s *session, b []byte) error
 	message(f *frame, s *session) []byte
 	signal(f *frame) []byte
 	own(json []byte) []byte // a reply, a reset, a goodbye
@@ -21,6 +25,9 @@ type kind interface {
 
 // protocolKind speaks rookery.v1 in WebSocket frames.
 type protocolKind struct{}
+
+func (protocolKind) begin(s *session) error            { return s.awaitHello() }
+func (protocolKind) handle(s *session, b []byte) error { return s.handleFrame(b) }
 
 func (protocolKind) ping() []byte { return pingFrame }
 
@@ -48,7 +55,13 @@ func (protocolKind) presence(f *rosterFrame) []byte { return f.text() }
 
 // plainKind is for any WebSocket peer that knows no protocol: strings come as text,
 // other data as JSON, joins and leaves as lines.
-type plainKind struct{}
+type plainKind struct {
+	user  string // "": the token or the first text says it
+	topic string // where texts go
+}
+
+func (k plainKind) begin(s *session) error            { return s.beginPlain(k.user, k.topic) }
+func (k plainKind) handle(s *session, b []byte) error { return s.handleText(b, k.topic) }
 
 func (plainKind) ping() []byte { return pingFrame }
 

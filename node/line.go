@@ -22,6 +22,9 @@ func (lineKind) message(f *frame, s *session) []byte {
 	return f.line()
 }
 
+func (lineKind) begin(s *session) error            { return s.awaitHello() }
+func (lineKind) handle(s *session, b []byte) error { return s.handleFrame(b) }
+
 func (lineKind) signal(f *frame) []byte         { return f.line() }
 func (lineKind) own(json []byte) []byte         { return endLine(json) }
 func (lineKind) presence(f *rosterFrame) []byte { return f.line() }
@@ -45,21 +48,16 @@ type lineInput struct {
 	begun  bool          // the first byte was looked at. Owned by the reader.
 }
 
-var (
-	lineBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+var lineBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 
-	errBlank = errors.New("a line with nothing in it")
-	errLeft  = errors.New("the peer said its last")
-)
+var errLeft = errors.New("the peer said its last")
 
-func (in *lineInput) await() error {
-	if in.buffer != nil {
-		if in.buffer.Buffered() > 0 {
-			return nil
-		}
-		in.close()
+func (in *lineInput) idle() bool {
+	if in.buffer != nil && in.buffer.Buffered() > 0 {
+		return false
 	}
-	return left(in.socket.awaitInput())
+	in.close()
+	return true
 }
 
 // next reads a line without its end, LF or CRLF. The last one may end with the connection.

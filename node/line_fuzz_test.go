@@ -43,7 +43,10 @@ func FuzzLines(f *testing.F) {
 		defer in.close()
 		for i := 0; ; i++ {
 			var b bytes.Buffer
-			err := in.await()
+			var err error
+			if in.idle() {
+				err = in.socket.awaitInput()
+			}
 			if err == nil {
 				err = in.next(&b)
 			}

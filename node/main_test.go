@@ -67,10 +67,17 @@ func (c *cluster) addWith(t testing.TB, opts *node.Options, facts store.Store) *
 	if opts != nil {
 		o = *opts
 	}
+	return c.run(t, o, facts, isAwake(t))
+}
+
+func (c *cluster) run(t testing.TB, o node.Options, facts store.Store, awake bool) *edge {
 	o.ID = node.NewID()
 	b := c.memory.Attach()
 	p := c.people.Attach(o.ID, func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 	e := &edge{Node: node.New(b, p, facts, &o), bus: b, done: make(chan error, 1)}
+	if awake {
+		node.KeepAwake(e.Node)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	go func() { e.done <- e.Run(ctx) }()

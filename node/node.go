@@ -102,11 +102,11 @@ type Node struct {
 	draining atomic.Bool
 	failures seldom.Log // of what sessions and others ask for: many fail alike when Redis is in trouble
 
-	readers sync.WaitGroup // session readers; Run waits for them
-	helpers sync.WaitGroup // reads of the log, roster loads; Run waits for them
+	sessions sync.WaitGroup // Run waits for them
+	helpers  sync.WaitGroup // reads of the log, roster loads; Run waits for them
 
 	acceptMu sync.Mutex
-	closed   bool // no more readers. Guarded by acceptMu.
+	closed   bool // no more sessions. Guarded by acceptMu.
 }
 
 // New makes a node of a cluster that it reaches by b, p and st. It does nothing until Run.
@@ -192,6 +192,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.interest.hearOrders(nodeTopic(n.id))
 	for _, sh := range n.shards {
 		background.Go(func() { sh.run(inner) })
+		if sh.lot != nil {
+			background.Go(func() { sh.lot.run(inner) })
+		}
 	}
 
 	var err error
@@ -203,7 +206,10 @@ func (n *Node) Run(ctx context.Context) error {
 	n.drain()
 	n.abortAll()
 	n.stop()
-	n.readers.Wait()
+	n.sessions.Wait()
+	for _, sh := range n.shards {
+		sh.readers.Wait()
+	}
 	n.helpers.Wait()
 	cancel()
 	background.Wait()
@@ -242,7 +248,7 @@ func (n *Node) drain() {
 		sh.mail.post(func() { sh.sendAway(left / 2) })
 	}
 	gone := make(chan struct{})
-	n.helpers.Go(func() { n.readers.Wait(); close(gone) })
+	n.helpers.Go(func() { n.sessions.Wait(); close(gone) })
 	select {
 	case <-gone:
 	case <-time.After(left):

@@ -34,7 +34,7 @@ func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s, done := n.accept(w, r, plainKind{})
+	s, done := n.accept(w, r, plainKind{user, topic})
 	if s == nil {
 		return
 	}
@@ -47,34 +47,22 @@ func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if s.upgrade(w, r, &websocket.AcceptOptions{}) {
-		go s.runPlain(user, topic)
+		s.start()
 	}
 }
 
-// runPlain is run for a plain session: it says hello and joins by itself, and turns each
-// text into a publish.
-func (s *session) runPlain(user, topic string) {
-	s.begin()
-	s.end(s.readPlain(user, topic))
-}
-
-func (s *session) readPlain(user, topic string) error {
-	var b bytes.Buffer
+// beginPlain says hello, and joins, for a session whose user is known.
+func (s *session) beginPlain(user, topic string) error {
 	s.socket.SetReadDeadline(time.Now().Add(nameTimeout))
-	for user == "" && s.bearer == "" {
-		if err := s.nextPlain(&b); err != nil {
-			return err
-		}
-		name, err := wire.CheckUser(string(bytes.TrimSpace(b.Bytes())))
-		if err != nil {
-			s.fail(wire.Command{}, err)
-			if err := s.waitRoom(ownRoom); err != nil {
-				return err
-			}
-		}
-		user = name
-		b.Reset()
+	if user == "" && s.bearer == "" {
+		return nil
 	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.enterPlain(user, topic)
+}
+
+func (s *session) enterPlain(user, topic string) error {
 	who, code, e := s.identify(s.bearer, user)
 	if e != nil {
 		return s.refuse(code, e)
@@ -83,39 +71,33 @@ func (s *session) readPlain(user, topic string) error {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
-	err := s.join(ctx, wire.Command{Topic: topic, Presence: true})
-	cancel()
-	if err != nil {
+	defer cancel()
+	if err := s.join(ctx, wire.Command{Topic: topic, Presence: true}); err != nil {
 		s.fail(wire.Command{}, err)
 		return s.refuse(wire.CloseInternal, unavailable())
 	}
-	for {
-		b.Reset()
-		if err := s.nextPlain(&b); err != nil {
-			return err
-		}
-		text := bytes.TrimRight(b.Bytes(), "\r\n")
-		if len(text) == 0 {
-			continue
-		}
-		data, _ := json.Marshal(string(text)) // a string always marshals
-		ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
-		if err := s.publish(ctx, wire.Command{Topic: topic, Data: data}); err != nil {
-			s.fail(wire.Command{}, err)
-		}
-		cancel()
-		if err := s.waitRoom(ownRoom); err != nil {
-			return err
-		}
-	}
+	return nil
 }
 
-func (s *session) nextPlain(b *bytes.Buffer) error {
-	if err := s.await(); err != nil {
-		return err
+// handleText takes a text: the first as the user's name, unless that is known, each other as a publish.
+func (s *session) handleText(b []byte, topic string) error {
+	if s.user == "" {
+		name, err := wire.CheckUser(string(bytes.TrimSpace(b)))
+		if err != nil {
+			s.fail(wire.Command{}, err)
+			return s.waitRoom(ownRoom)
+		}
+		return s.enterPlain(name, topic)
 	}
-	if err := s.next(b); err != nil {
-		return err
+	text := bytes.TrimRight(b, "\r\n")
+	if len(text) == 0 {
+		return nil
 	}
-	return s.slowDown()
+	data, _ := json.Marshal(string(text)) // a string always marshals
+	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
+	defer cancel()
+	if err := s.publish(ctx, wire.Command{Topic: topic, Data: data}); err != nil {
+		s.fail(wire.Command{}, err)
+	}
+	return s.waitRoom(ownRoom)
 }

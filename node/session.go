@@ -24,8 +24,8 @@ const (
 	ownRoom        = 16 << 10         // own frames that may wait before the reader stops reading
 )
 
-// A session is one connection of one user. Its reader goroutine reads frames and runs
-// their commands one at a time; its shard writes.
+// A session is one connection of one user. Its reader, a goroutine that there is only while
+// it has something to do, reads frames and runs their commands one at a time; its shard writes.
 type session struct {
 	node   *Node          // Fixed at construction.
 	shard  *shard         // Fixed at construction.
@@ -54,6 +54,8 @@ type session struct {
 	// owns may be touched by who holds turn.
 	turn sync.Mutex
 	over bool // the session has ended: there is nothing to be changed any more. Guarded by turn.
+
+	spot spot // Guarded by shard.lot.mu.
 
 	closing atomic.Bool // set by the shard when it closes the session: the reader runs no more commands
 
@@ -92,45 +94,50 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // errClosed ends a reader whose session was told why.
 var errClosed = errors.New("session closed")
 
-// run reads the session's frames until the connection ends, then undoes what the session did.
-// accept counted it in, as one that Node.Run waits for.
+// start gives a session that was taken its first reader.
+func (s *session) start() { s.shard.readers.Go(s.run) }
+
+// run is the first reader of a session.
 func (s *session) run() {
-	s.begin()
-	err := s.read()
+	s.socket.onRead = s.charge
+	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
+	s.shard.mail.post(func() { s.shard.attach(s) })
+	s.goOn(s.kind.begin(s))
+}
+
+// resume is the reader of a session that was parked.
+func (s *session) resume() { s.goOn(s.handleNext()) }
+
+// goOn reads and handles frames, after what came before ended with err: until there are none for now,
+// and the session is parked, or until the connection ends.
+func (s *session) goOn(err error) {
+	for err == nil {
+		if s.park() {
+			return
+		}
+		if err = s.await(); err == nil {
+			err = s.handleNext()
+		}
+	}
 	if errors.Is(err, errLeft) {
 		s.finish()
 	}
 	s.end(err)
 }
 
-func (s *session) begin() {
-	s.socket.onRead = s.charge
-	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
-	s.shard.mail.post(func() { s.shard.attach(s) })
+// park parks the session when there is nothing to read, and reports whether it did. One that has to say
+// hello in time does not park.
+func (s *session) park() bool {
+	return s.user != "" && s.input.idle() && len(s.socket.early) == 0 && s.shard.lot.park(s)
 }
 
-func (s *session) read() error {
-	s.socket.SetReadDeadline(time.Now().Add(helloTimeout))
-	handle := s.hello
-	for {
-		if err := s.await(); err != nil {
-			return err
-		}
-		if s.closing.Load() {
-			s.input.discard()
-			return errClosed
-		}
-		if err := s.handleNext(handle); err != nil {
-			return err
-		}
-		if s.user != "" {
-			handle = s.command
-		}
+// await waits, on little stack and without a buffer, until there is something to read.
+func (s *session) await() error {
+	if !s.input.idle() {
+		return nil
 	}
+	return s.tooLate(s.socket.awaitInput())
 }
-
-// await waits, on little stack, until there is a frame to read.
-func (s *session) await() error { return s.tooLate(s.input.await()) }
 
 // tooLate closes the session when err is that its hello did not come in time.
 func (s *session) tooLate(err error) error {
@@ -141,8 +148,13 @@ func (s *session) tooLate(err error) error {
 	return s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: say first who you are"})
 }
 
-// handleNext reads one frame into a buffer that it borrows, and handles it.
-func (s *session) handleNext(handle func([]byte) error) error {
+// handleNext reads one frame into a buffer that it borrows, and handles it. Of a session that the node
+// closes, it reads the rest.
+func (s *session) handleNext() error {
+	if s.closing.Load() {
+		s.input.discard()
+		return errClosed
+	}
 	b := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= 16<<10 {
@@ -160,7 +172,7 @@ func (s *session) handleNext(handle func([]byte) error) error {
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	return handle(b.Bytes())
+	return s.kind.handle(s, b.Bytes())
 }
 
 // next reads one frame's bytes into b.

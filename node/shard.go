@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/rookery-chat/rookery/bus"
@@ -33,6 +34,9 @@ type shard struct {
 	node  *Node    // Fixed at construction.
 	index int      // Fixed at construction.
 	mail  *mailbox // Fixed at construction.
+	lot   *lot     // nil where sessions cannot be parked. Fixed at construction.
+
+	readers sync.WaitGroup // of its sessions; Node.Run waits for them
 
 	// Owned by run.
 	topics   map[string]*topic
@@ -55,7 +59,7 @@ type entry struct {
 }
 
 func newShard(n *Node, index int) *shard {
-	return &shard{node: n, index: index, mail: newMailbox(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour)}
+	return &shard{node: n, index: index, mail: newMailbox(), lot: newLot(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour)}
 }
 
 // run works off the mailbox until ctx is done.
@@ -355,6 +359,7 @@ func (sh *shard) cut(s *session) {
 	s.gone = true
 	s.closing.Store(true)
 	s.socket.abort()
+	sh.lot.wake(s)
 	s.out, s.outBytes = nil, 0
 	s.free()
 }

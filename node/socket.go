@@ -110,9 +110,9 @@ func (k *socket) awaitInput() error {
 	}
 	if k.raw == nil {
 		first := make([]byte, 1)
-		n, err := k.Read(first)
+		n, _ := k.Read(first)
 		k.early = first[:n]
-		return err
+		return nil
 	}
 	return k.raw.Read(hasInput)
 }

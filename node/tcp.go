@@ -51,7 +51,7 @@ func (n *Node) ServeTCP(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// startTCP runs a session on a connection, on a goroutine of its own, or refuses it. A trusted
+// startTCP starts a session on a connection, or refuses it. A trusted
 // proxy may take its time to tell whose connection it is.
 func (n *Node) startTCP(ctx context.Context, conn net.Conn, slots chan struct{}) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -80,7 +80,7 @@ func (n *Node) startTCP(ctx context.Context, conn net.Conn, slots chan struct{})
 	s.socket.halfClose = true
 	s.input = &lineInput{socket: s.socket, most: n.maxFrame}
 	n.metrics.connections.Add(1)
-	go s.run()
+	s.start()
 }
 
 // tellTCP is tell for a raw TCP connection, which it closes.

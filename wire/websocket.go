@@ -5,11 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// The frames of RFC 6455, section 5.2, as a server writes them: final and unmasked.
+// The frames of RFC 6455, section 5.2, each a whole one. A server writes them unmasked.
 const (
 	finText  = 0x81
 	finClose = 0x88
 	finPing  = 0x89
+	finPong  = 0x8a
 )
 
 // AppendTextHeader appends the header of a text frame whose payload is n bytes: at most 10 bytes.
@@ -31,6 +32,30 @@ func AppendClose(dst []byte, code CloseCode, reason string) []byte {
 	dst = appendHeader(dst, finClose, 2+len(reason))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
 	return append(dst, reason...)
+}
+
+// Heartbeat tells how many bytes the ping or pong takes with which p begins, as clients send them, and
+// what to answer: a pong to a ping. It is 0 when p begins with anything else, or not with the whole.
+func Heartbeat(p []byte) (size int, answer []byte) {
+	const (
+		header = 2 + 4 // with the mask
+		masked = 0x80
+		most   = 125
+	)
+	if len(p) < header || p[0] != finPing && p[0] != finPong || p[1]&masked == 0 {
+		return 0, nil
+	}
+	n := int(p[1] &^ masked)
+	if size = header + n; n > most || len(p) < size {
+		return 0, nil
+	}
+	if p[0] == finPing {
+		answer = appendHeader(make([]byte, 0, 2+n), finPong, n)
+		for i, b := range p[header:size] {
+			answer = append(answer, b^p[2+i%4])
+		}
+	}
+	return size, answer
 }
 
 func appendHeader(dst []byte, first byte, n int) []byte {

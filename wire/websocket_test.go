@@ -92,6 +92,62 @@ func TestPing(t *testing.T) {
 	<-heard
 }
 
+// A ping as another implementation sends it, of which one byte more comes each time, is known once it is
+// there, and answered as that implementation expects.
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	server, peer := connect(t, &websocket.DialOptions{})
+	go peer.Read(context.Background())
+	answered := make(chan error, 1)
+	go func() { answered <- peer.Ping(t.Context()) }()
+	var p []byte
+	for {
+		b := make([]byte, 1)
+		if _, err := io.ReadFull(server, b); err != nil {
+			t.Fatal(err)
+		}
+		p = append(p, b...)
+		size, answer := wire.Heartbeat(p)
+		if size == 0 {
+			continue
+		}
+		if more, _ := wire.Heartbeat(append(p, "more"...)); size != len(p) || more != size {
+			t.Errorf("% x takes %d bytes, and %d with more behind it", p, size, more)
+		}
+		if _, err := server.Write(answer); err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+// What is no ping or pong of a client's, or must be refused, is not taken for one.
+func TestNoHeartbeat(t *testing.T) {
+	t.Parallel()
+	for what, p := range map[string]string{
+		"text":             "\x81\x82abcdhi",
+		"close":            "\x88\x80abcd",
+		"in pieces":        "\x09\x80abcd",
+		"reserved bit":     "\xc9\x80abcd",
+		"unmasked":         "\x89\x04abcd",
+		"too long":         "\x89\xfe\x00\x7eabcd" + strings.Repeat("x", 126),
+		"too long by far":  "\x89\xff\x00\x00\x00\x00\x00\x00\x00\x01abcdx",
+		"unknown opcode":   "\x8b\x80abcd",
+		"nothing":          "",
+		"header in pieces": "\x89",
+	} {
+		if size, answer := wire.Heartbeat([]byte(p)); size != 0 || answer != nil {
+			t.Errorf("%s: %d bytes, answered % x", what, size, answer)
+		}
+	}
+	if size, answer := wire.Heartbeat([]byte("\x8a\x81abcdx")); size != 7 || answer != nil {
+		t.Errorf("a pong: %d bytes, answered % x", size, answer)
+	}
+}
+
 func TestClose(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ name, reason, want string }{
