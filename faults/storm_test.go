@@ -48,7 +48,7 @@ const (
 	stormRooms   = 6
 	stormMembers = 60 // each in two rooms
 	stormTalkers = 8
-	stormPause   = 25 * time.Millisecond // between two publishes of a talker
+	stormPause   = 12 * time.Millisecond // between two publishes of a talker
 )
 
 // A storm is a cluster under faults, and the crowd on it.
