@@ -36,8 +36,9 @@ var mayImport = map[string][]string{
 
 	"internal/seldom": {},
 
-	"bench/suite": {}, // runs the binary, for make bench
-	"cmd/rookery": {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench"},
+	"bench/suite":      {}, // runs the binary, for make bench
+	"cmd/rookery":      {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench", "cmd/rookery/chat"},
+	"cmd/rookery/chat": {"client", "wire"},
 
 	"examples/datasync":  {"client", "wire"},
 	"examples/groupchat": {},

@@ -1,17 +1,15 @@
 package main_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 	"unicode"
 
-	main "github.com/rookery-chat/rookery/cmd/rookery"
-
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/cmd/rookery/chat"
 )
 
 func TestChat(t *testing.T) {
@@ -45,7 +43,7 @@ func texts(t *testing.T, addr string) (lines []string) {
 		t.Fatal(err)
 	}
 	for _, m := range page.Messages {
-		lines = append(lines, m.From+": "+main.Text(m.Data))
+		lines = append(lines, m.From+": "+chat.Text(m.Data))
 	}
 	return lines
 }
@@ -259,37 +257,6 @@ func testChatErrors(t *testing.T, binary string) {
 		fmt.Fprint(con.in, c.input)
 		if con.end() || !strings.Contains(con.err.String(), c.want) {
 			t.Errorf("%v with %.20q: printed %q, want an error with %q", c.args, c.input, con.err.String(), c.want)
-		}
-	}
-}
-
-func FuzzPrintable(f *testing.F) {
-	for _, s := range []string{"", "hi", "\x1b[31m", "\xff\xfe", "\u202e\u2028", "e\u0301 👨\u200d👩", `"\u001b"`, `{"text":"\u009b"}`, `{"text":3}`, `[1,`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		checkHarmless(t, main.Printable(s))
-		checkHarmless(t, main.Printable(main.Text(json.RawMessage(s))))
-		if plain := regexp.MustCompile(`^[ -~]*$`); plain.MatchString(s) && main.Printable(s) != s {
-			t.Errorf("%q became %q", s, main.Printable(s))
-		}
-	})
-}
-
-func TestText(t *testing.T) {
-	t.Parallel()
-	for data, want := range map[string]string{
-		`"hi"`:                        "hi",
-		`{"text":"hi","more":1}`:      "hi",
-		`{"text": 1}`:                 `{"text":1}`,
-		`{"other": "x" }`:             `{"other":"x"}`,
-		`[1, 2]`:                      `[1,2]`,
-		`null`:                        `null`,
-		`{"text":null}`:               `{"text":null}`,
-		`{"text":"line one\nline 2"}`: "line one\nline 2",
-	} {
-		if got := main.Text(json.RawMessage(data)); got != want {
-			t.Errorf("%s is printed as %q, want %q", data, got, want)
 		}
 	}
 }

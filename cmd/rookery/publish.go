@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/cmd/rookery/chat"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -59,7 +60,7 @@ func (cmd *publishCmd) Run(ctx context.Context) error {
 	}
 	stop(nil)
 	work.Wait()
-	return harmless(err)
+	return chat.Harmless(err)
 }
 
 func (cmd *publishCmd) run(ctx context.Context, c *client.Client, in io.Reader, out io.Writer) error {

@@ -1,6 +1,0 @@
-package main
-
-var (
-	Printable = printable
-	Text      = text
-)
