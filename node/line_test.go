@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -472,41 +471,5 @@ func TestLineAdmission(t *testing.T) {
 	}
 	if refused == 0 {
 		t.Error("20 connections at once, one a second allowed, and none was refused")
-	}
-}
-
-// A message costs a node the same memory for one raw TCP session as for many: they share
-// its bytes.
-func TestLineDeliveryAllocatesNothing(t *testing.T) {
-	const sessions, messages = 100, 400
-	c := newCluster(t, 1, nil)
-	e := c.nodes[0]
-	addr := serveTCP(t, e)
-	var read sync.WaitGroup
-	for i := range sessions {
-		p := enterLine(t, addr, fmt.Sprint("user", i))
-		p.join(wire.Command{Topic: "lobby"})
-		read.Go(func() {
-			buf := make([]byte, 64<<10)
-			for lines := 0; lines < messages; {
-				n, err := p.line.Read(buf)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				lines += bytes.Count(buf[:n], []byte("\n"))
-			}
-		})
-	}
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	publish(t, e, "lobby", 1, messages)
-	read.Wait()
-	runtime.ReadMemStats(&after)
-	each := float64(after.Mallocs-before.Mallocs) / (sessions * messages)
-	t.Logf("%.3f allocations a delivery", each)
-	if each > 0.5 {
-		t.Errorf("%.2f allocations a delivery", each)
 	}
 }

@@ -49,7 +49,7 @@ type shard struct {
 	away     bool        // the node is draining: who still comes is sent away
 	frames   [][]byte    // flush's, reused
 	entries  []entry     // flush's, reused
-	scratch  []byte      // flush's, reused
+	attempt  *attempt    // flush's, reused
 }
 
 // An entry says what a frame in a flush is: a message of sub, or one of the session's own.
@@ -59,7 +59,7 @@ type entry struct {
 }
 
 func newShard(n *Node, index int) *shard {
-	return &shard{node: n, index: index, mail: newMailbox(), lot: newLot(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour)}
+	return &shard{node: n, index: index, mail: newMailbox(), lot: newLot(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour), attempt: newAttempt()}
 }
 
 // run works off the mailbox until ctx is done.
@@ -205,7 +205,7 @@ func (sh *shard) flush(s *session) {
 			return
 		}
 		last := s.last && len(s.out) <= len(sh.frames)
-		taken, err := s.socket.write(sh.frames, &sh.scratch, last)
+		taken, err := s.socket.write(sh.frames, sh.attempt, last)
 		sh.account(s, taken)
 		if err != nil {
 			sh.cut(s)

@@ -92,7 +92,7 @@ func (k *socket) Write(p []byte) (int, error) {
 		k.pong = append(k.pong[:0], p...)
 		return len(p), nil
 	}
-	n, err := k.try(p)
+	n, err := k.try(p, newAttempt())
 	if err != nil {
 		return n, err
 	}
@@ -125,9 +125,9 @@ func (k *socket) Close() error { return nil }
 
 // write hands whole frames to the kernel in one system call and tells how many of them are
 // taken. When it is fewer than all, the socket is blocked until onReady is called. The frames
-// are kept when they did not fit: they must not change later. scratch is the caller's, to
-// join frames in. A frame that ends the connection sets last.
-func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, err error) {
+// are kept when they did not fit: they must not change later. a is the caller's. A frame that
+// ends the connection sets last.
+func (k *socket) write(frames [][]byte, a *attempt, last bool) (taken int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.failed != nil {
@@ -141,11 +141,11 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 	}
 	buf := frames[0]
 	if len(frames) > 1 {
-		buf = (*scratch)[:0]
+		buf = a.joined[:0]
 		for _, f := range frames {
 			buf = append(buf, f...)
 		}
-		*scratch = buf
+		a.joined = buf
 	}
 	if len(buf) == 0 {
 		return len(frames), nil // a kind shows nothing of these
@@ -155,7 +155,7 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 		k.ended = last // the helper looks at it when it is done
 		return len(frames), nil
 	}
-	n, err := k.try(buf)
+	n, err := k.try(buf, a)
 	if err != nil {
 		return 0, err
 	}
@@ -186,11 +186,10 @@ func (k *socket) write(frames [][]byte, scratch *[]byte, last bool) (taken int, 
 }
 
 // try writes without waiting. The caller holds mu, and no helper runs.
-func (k *socket) try(p []byte) (int, error) {
+func (k *socket) try(p []byte, a *attempt) (int, error) {
 	if k.raw == nil {
 		return 0, nil
 	}
-	a := attempts.Get().(*attempt)
 	a.p = p
 	err := k.raw.Write(a.do)
 	if err == nil {
@@ -198,7 +197,6 @@ func (k *socket) try(p []byte) (int, error) {
 	}
 	n := a.n
 	a.p = nil
-	attempts.Put(a)
 	if err != nil {
 		k.failed = err
 		return 0, err
@@ -207,23 +205,24 @@ func (k *socket) try(p []byte) (int, error) {
 	return n, nil
 }
 
-// An attempt is one non-blocking write. It is pooled because RawConn.Write wants a
+// An attempt is one non-blocking write at a time. Whoever writes often keeps one, because RawConn.Write wants a
 // function, and a new closure would cost an allocation for each delivery.
 type attempt struct {
-	p   []byte
-	n   int
-	err error
-	do  func(fd uintptr) bool
+	p      []byte
+	n      int
+	err    error
+	do     func(fd uintptr) bool
+	joined []byte // frames, to be written at once; reused
 }
 
-var attempts = sync.Pool{New: func() any {
+func newAttempt() *attempt {
 	a := new(attempt)
 	a.do = func(fd uintptr) bool {
 		a.n, a.err = writeOnce(int(fd), a.p)
 		return true
 	}
 	return a
-}}
+}
 
 // writeOnce is one non-blocking write(2). A full send buffer is (0, nil).
 func writeOnce(fd int, p []byte) (int, error) {
