@@ -15,7 +15,7 @@ COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compos
 NODES    ?= 3 # of make up
 
 .NOTPARALLEL:
-.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench
+.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench screenshots
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -46,8 +46,9 @@ check: ## look at the code: format, vet, staticcheck, structure
 	go tool -modfile=scripts/tools.mod staticcheck ./...
 	go test -count=1 .
 
-deps: ## install the programs that the tests run
+deps: ## install the programs and packages that the tests run
 	@scripts/install-test-deps
+	@cd web/testing && npm ci --silent --no-audit --no-fund
 
 fuzz: ## run every fuzz target for FUZZTIME, FUZZROUNDS times
 	@FUZZTIME=$(FUZZTIME) FUZZROUNDS=$(FUZZROUNDS) scripts/fuzz
@@ -63,6 +64,9 @@ failovers: ## lose acknowledged messages in 100 failovers, and look for a positi
 
 bench: ## measure two nodes against the budgets, for ten minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
 	go run ./bench/suite
+
+screenshots: ## make the pictures of the chat page that the README shows
+	go test ./web -run '^TestScreenshots$$' -count=1 -screenshots ../docs/images
 
 microbench: ## run the benchmarks of packages
 	go test -run '^$$' -bench . -benchmem -p 1 ./...

@@ -176,6 +176,16 @@ func (p *page) prepare() {
 			body.querySelector("time").remove();
 			return m.dataset.from + ": " + body.textContent;
 		}),
+		line: (offset) => document.querySelector("#log [data-offset=\"" + offset + "\"]"),
+		text: (id) => document.getElementById(id).textContent,
+		count: (name) => Number(Array.from(document.querySelectorAll("nav button"), (b) =>
+			b.dataset.name === name && b.querySelector(".count")?.textContent).find(Boolean) || 0),
+		as: async (user, f) => {
+			const { connect } = await import("/rookery.js");
+			const client = connect("/ws", { user });
+			await f(client);
+			client.close();
+		},
 	})`)
 }
 
@@ -209,7 +219,14 @@ type node struct {
 // startNode starts one node of the cluster on redis.
 func startNode(t *testing.T, binary string, redis *redistest.Server) *node {
 	t.Helper()
-	cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--redis", redis.URL(), "--log-format", "json")
+	return serve(t, binary, "--redis", redis.URL())
+}
+
+// serve starts a node with flags; without others it runs alone.
+func serve(t *testing.T, binary string, flags ...string) *node {
+	t.Helper()
+	flags = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"}, flags...)
+	cmd := exec.Command(binary, flags...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

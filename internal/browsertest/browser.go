@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
 // Generous, for busy machines: they are only reached when something is wrong.
 const (
-	lifetime = 3 * time.Minute  // of a browser
+	lifetime = 5 * time.Minute  // of a browser
 	patience = 45 * time.Second // for one expression to become true
 )
 
@@ -115,6 +116,51 @@ func (p *Page) Type(selector, text string) {
 func (p *Page) Click(selector string) {
 	p.tb.Helper()
 	p.Run(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// Press presses a key, with modifiers, in whatever has the focus. kb names those that are no characters.
+func (p *Page) Press(key string, modifiers ...chromedp.Modifier) {
+	p.tb.Helper()
+	p.Run(chromedp.KeyEvent(key, chromedp.KeyModifiers(modifiers...)))
+}
+
+// Size makes the window so many pixels large; a phone's has touch.
+func (p *Page) Size(width, height int64, phone bool) {
+	p.tb.Helper()
+	var options []chromedp.EmulateViewportOption
+	if phone {
+		options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch)
+	}
+	p.Run(chromedp.EmulateViewport(width, height, options...))
+}
+
+// Prefer sets what the user prefers: a media feature such as prefers-color-scheme, and its value.
+func (p *Page) Prefer(feature, value string) {
+	p.tb.Helper()
+	params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: feature, Value: value}}}
+	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, params); err != nil {
+		p.tb.Fatalf("prefer %s: %v", feature, err)
+	}
+}
+
+// Picture returns what the window shows, as a PNG.
+func (p *Page) Picture() []byte {
+	p.tb.Helper()
+	picture, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		p.tb.Fatalf("picture: %v", err)
+	}
+	return picture
+}
+
+// Ask returns what a JavaScript expression, or the promise that it makes, is as text.
+func (p *Page) Ask(expression string) string {
+	p.tb.Helper()
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string]("(async () => String(await ("+expression+")))()", chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.tb.Fatalf("%v", err)
+	}
+	return text
 }
 
 // Do runs a JavaScript expression, and waits for it when it is a promise.

@@ -25,7 +25,7 @@ export class Chat {
   rooms = new Map(); // name -> Conversation
   everyone = new Conversation("*");
   #tell;
-  #seeing = new Map(); // conversation -> timer
+  #seeing = new Map(); // conversation -> {upTo, timer}
   #typed = { name: "", at: 0 };
   #loading = new Map(); // conversation or inbox -> promise
 
@@ -49,7 +49,7 @@ export class Chat {
 
   close() {
     this.#tell = () => {};
-    for (const timer of this.#seeing.values()) clearTimeout(timer);
+    for (const { timer } of this.#seeing.values()) clearTimeout(timer);
     this.client.close();
   }
 
@@ -71,6 +71,7 @@ export class Chat {
       ({ offset, after, read }) => {
         if (this.rooms.get(name) !== c) return;
         this.#at(c, { offset, after, read });
+        c.past = offset;
         c.roster = true;
         this.#tell("entered", { conversation: c });
         this.#tell("people");
@@ -99,20 +100,24 @@ export class Chat {
     if (this.client.signal(c.name, { typing: true })) this.#typed = { name: c.name, at: now };
   }
 
-  // seen tells, some time soon, that all of a conversation has been read.
+  // seen tells, some time soon, that what there is of a conversation has been read.
   seen(c) {
-    if (this.unread(c) === 0 || this.#seeing.has(c)) return;
-    const tell = () => {
-      this.#seeing.delete(c);
-      const [topic, upTo] = c.direct ? [this.inbox.topic, 0] : [c.name, c.head];
-      const { read, mark } = c.direct ? this.inbox.seen(c) : { read: upTo, mark: null };
-      if (!c.direct) c.read = upTo;
-      const ignore = () => {}; // then it is unread once more, at the next visit
-      if (read) this.client.read(topic, read).catch(ignore);
-      if (mark) this.client.publish(topic, mark).catch(ignore);
-      this.#tell("change", { conversation: c });
-    };
-    this.#seeing.set(c, setTimeout(tell, SEEN));
+    if (this.unread(c) === 0) return;
+    const known = this.#seeing.get(c);
+    if (known) known.upTo = c.head;
+    else this.#seeing.set(c, { upTo: c.head, timer: setTimeout(() => this.#tellSeen(c), SEEN) });
+  }
+
+  #tellSeen(c) {
+    const { upTo } = this.#seeing.get(c);
+    this.#seeing.delete(c);
+    const { read, mark } = c.direct ? this.inbox.seen(c, upTo) : { read: upTo, mark: null };
+    const topic = c.direct ? this.inbox.topic : c.name;
+    if (!c.direct) c.read = Math.max(c.read, upTo);
+    const ignore = () => {}; // then it is unread once more, at the next visit
+    if (read) this.client.read(topic, read).catch(ignore);
+    if (mark) this.client.publish(topic, mark).catch(ignore);
+    this.#tell("change", { conversation: c });
   }
 
   unread(c) {
@@ -198,7 +203,7 @@ export class Chat {
     else if (topic === this.inbox.topic) ({ conversation: c, item } = this.inbox.take(message));
     if (!c) return;
     c.typing.delete(from);
-    const news = item && item.message === message && isNews(message, c.direct);
+    const news = item && item.message === message && message.offset > c.past && isNews(message, c.direct);
     this.#tell(news ? "message" : "change", { conversation: c, item });
   }
 
@@ -212,11 +217,11 @@ export class Chat {
     const log = own ? this.inbox : this.find(e.topic);
     if (!log || e.recovered) return;
     const missing = e.reason === "trimmed" ? e.after - log.head : 0; // 0: nobody knows
-    if (e.reason === "epoch") log.restart(e);
+    if (e.reason === "epoch") log.restart(e.after);
     const many = missing > 0 ? `${missing} messages are` : "Messages are";
     const text = `${many} missing here: the server does not have them any more.`;
     for (const c of own ? this.inbox.people.values() : [log]) if (c.items.length > 0) c.note(text, { kind: "missing" });
-    log.head = Math.max(log.head, e.after);
+    log.head = Math.max(log.head, e.offset); // after the notes, which stand before what comes now
     this.#tell("missing", { conversation: own ? null : log, missing });
   }
 

@@ -12,6 +12,7 @@ export class Composer {
   #conversation = null;
   #context = null; // {kind: "reply" | "edit", item}
   #text = $("text");
+  #shift = false; // with the newest key
   #on; // {sending(change), sent(), last()}
 
   constructor(on) {
@@ -23,6 +24,12 @@ export class Composer {
       text.focus();
     });
     text.addEventListener("keydown", (e) => this.#key(e));
+    text.addEventListener("beforeinput", (e) => {
+      // Keyboards of phones tell of their Enter key in this way only.
+      if (e.inputType !== "insertLineBreak" || this.#shift) return;
+      e.preventDefault();
+      this.#say();
+    });
     text.addEventListener("input", () => {
       this.#keepDraft();
       if (text.value && this.#context?.kind !== "edit") this.#chat?.typing(this.#conversation);
@@ -75,6 +82,7 @@ export class Composer {
   }
 
   #key(e) {
+    this.#shift = e.shiftKey;
     if (e.isComposing) return;
     if (e.key === "Enter" && !e.shiftKey) {
       e.preventDefault();

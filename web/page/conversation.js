@@ -11,6 +11,7 @@ export class Conversation {
   items = []; // each {life, offset, step, message | note, version}
   base = 0; // the index of items[0]: the index of an item stays, whatever comes before it
   head = 0; // the newest offset
+  past = 0; // what is no news: the head when the user came
   read = 0; // how far the user has read
   first = 0; // the smallest offset that was loaded
   more = false; // the log has older ones
@@ -56,7 +57,8 @@ export class Conversation {
 
   // note adds a line of our own at the end.
   note(text, { who = "", kind = "" } = {}) {
-    const offset = Math.max(this.head, this.items.at(-1)?.offset ?? 0);
+    const last = this.items.at(-1);
+    const offset = Math.max(this.head, last?.life === this.#life ? last.offset : 0);
     this.#insert({ life: this.#life, offset, step: ++this.#step, note: { text, who, kind }, version: 0 });
   }
 
@@ -83,13 +85,13 @@ export class Conversation {
   }
 
   // restart begins a new life of the log: what is loaded stays, and nothing can refer to it.
-  restart({ offset, after }) {
+  restart(after) {
     this.#life++;
     this.#byRef.clear();
     this.#changes.clear();
     this.readers.clear();
-    this.head = offset;
-    this.read = 0;
+    this.head = after;
+    this.past = this.read = 0;
     this.first = after + 1;
     this.more = false;
   }

@@ -54,30 +54,29 @@ export class Inbox {
     return found;
   }
 
-  // seen marks a person as read. It returns what to tell the node: how far the inbox is read
-  // now, and the mark to write; 0 and null where there is no need.
-  seen(conversation) {
-    if (this.unread(conversation).length === 0) return { read: 0, mark: null };
-    this.#marks.set(conversation.person, conversation.head);
+  // seen marks a person as read up to an offset. It returns what to tell the node: how far the
+  // inbox is read now, and the mark to write; 0 and null where there is no need.
+  seen(conversation, offset) {
+    this.#marks.set(conversation.person, Math.max(offset, this.#marks.get(conversation.person) ?? 0));
     let upTo = this.head;
     for (const other of this.people.values()) {
       const oldest = this.unread(other).at(-1);
       if (oldest) upTo = Math.min(upTo, oldest - 1);
     }
-    const mark = upTo < conversation.head ? { kind: "mark", with: conversation.person, offset: conversation.head } : null;
+    const mark = upTo < offset ? { kind: "mark", with: conversation.person, offset } : null;
     const read = upTo > this.read ? upTo : 0;
     this.read = Math.max(this.read, upTo);
     return { read, mark };
   }
 
   // restart begins a new life of the log.
-  restart({ offset, after }) {
-    this.head = offset;
+  restart(after) {
+    this.head = after;
     this.read = 0;
     this.first = after + 1;
     this.more = false;
     this.#marks.clear();
-    for (const c of this.people.values()) c.restart({ offset: 0, after: 0 });
+    for (const c of this.people.values()) c.restart(after);
   }
 
   // shown are the people to list: those with whom something was said, the latest first.

@@ -50,8 +50,10 @@ function enter() {
   const mine = (chat = new Chat(user, (what, detail) => chat === mine && told[what](detail)));
   main.hidden = false;
   $("door").hidden = true;
+  const others = list(lasting.get(`rooms:${user}`)); // before open writes the list
   open(wanted);
-  for (const name of list(lasting.get(`rooms:${user}`))) mine.enter(name);
+  for (const name of others) mine.enter(name);
+  keepRooms();
   soon(refresh);
   $("text").focus();
 }
@@ -307,7 +309,7 @@ $("go").addEventListener("submit", (e) => {
   if (!name) return;
   $("to").value = "";
   open(name);
-  $("text").focus();
+  setTimeout(() => $("text").focus()); // not before the key has done its work here
 });
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && current) keepPlace();
