@@ -40,7 +40,7 @@ func readers() int {
 	for size := 1 << 20; ; size *= 2 {
 		b := make([]byte, size)
 		if n := runtime.Stack(b, true); n < size {
-			return strings.Count(string(b[:n]), "node.(*session).goOn(")
+			return strings.Count(string(b[:n]), "node.(*session).run(") + strings.Count(string(b[:n]), "node.(*session).resume(")
 		}
 	}
 }
@@ -83,8 +83,14 @@ func TestParkedSessionsNeedNoGoroutine(t *testing.T) {
 	await(t, "readers after all have spoken", 0, readers)
 	for i := range 10 {
 		r := enterRaw(t, e, fmt.Sprint("raw", i))
-		r.writeRaw(masked(maskedPing, "ping"))
 		r.writeRaw(masked(maskedPong, ""))
+		r.writeRaw(masked(maskedPing, "ping"))
+		go r.conn.Read(context.Background()) // until the end of the test
+		select {
+		case <-r.pongs:
+		case <-time.After(patience):
+			t.Fatal("no pong")
+		}
 	}
 	await(t, "readers after pings and pongs", 0, readers)
 }

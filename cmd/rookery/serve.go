@@ -274,6 +274,8 @@ func (c *serveCmd) connect(id string) (w ways, err error) {
 		return w, fmt.Errorf("--redis: %w", err)
 	}
 	opts.ClientName = connPrefix + id
+	// The library's 64 KiB a connection are as much as a dozen sessions; what we send and get is small.
+	opts.ReadBufferSize, opts.WriteBufferSize = redisBuffer, redisBuffer
 	redis.SetLogger(redisLogger{})
 	client := redis.NewUniversalClient(opts)
 	b := bus.NewRedis(client, busOpts)
@@ -286,6 +288,8 @@ func (c *serveCmd) connect(id string) (w ways, err error) {
 	w.presence = presence.NewRedis(client, b.Live, people)
 	return w, nil
 }
+
+const redisBuffer = 8 << 10
 
 // redisLogger keeps what the Redis library says for those who look for it: what matters of
 // it, the bus and presence say themselves.
