@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"internal/exampletest":  {},
 	"internal/rawtest":      {},
 	"faults":                {},
+	"deploy":                {},
 	"faults/judge":          {},
 	"faults/cmd/judge":      {"faults/judge"},
 }

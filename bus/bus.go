@@ -101,6 +101,7 @@ type Stats struct {
 	Reconnects uint64    // live connections that had to be made anew
 	Gaps       uint64    // holes in the live stream that were healed from the log
 	Resets     uint64
+	Behind     int // topics that are not level with their logs now: just subscribed, or with a hole to heal
 }
 
 // Options adjust a bus; the zero value of each field means its default.

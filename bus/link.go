@@ -95,6 +95,7 @@ func (l *link) subscribe(topics []string) {
 		if l.subs[channel] == nil {
 			l.subs[channel] = &subscription{r: l.r, topic: topic, partition: partitionOf(topic), channel: channel, announce: true}
 			l.todo[channel] = struct{}{}
+			l.r.behind.Add(1)
 		}
 	}
 	l.tell()

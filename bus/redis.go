@@ -29,6 +29,7 @@ type Redis struct {
 	refusals   refusals
 	reconnects atomic.Uint64
 	gaps       atomic.Uint64
+	behind     atomic.Int64 // subscriptions that are not level
 	resets     atomic.Uint64
 }
 
@@ -173,6 +174,7 @@ func (r *Redis) Stats() Stats {
 		Reconnects: r.reconnects.Load(),
 		Gaps:       r.gaps.Load(),
 		Resets:     r.resets.Load(),
+		Behind:     int(r.behind.Load()),
 	}
 	for i, l := range r.links { // as well as the worst one
 		if heard := l.heardAt(); i == 0 || heard.Before(s.Heard) {

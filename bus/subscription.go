@@ -45,6 +45,19 @@ const (
 	keepBytes   = 1 << 20
 )
 
+// be changes the state, and counts who is behind. mu is held.
+func (s *subscription) be(next state) {
+	if was, will := s.state.level(), next.level(); was && !will {
+		s.r.behind.Add(1)
+	} else if !was && will {
+		s.r.behind.Add(-1)
+	}
+	s.state = next
+}
+
+// level tells whether nothing is to be got from the log.
+func (st state) level() bool { return st == live || st == ended }
+
 // ask begins a question if the subscription is in the state from, and returns what to
 // ask after and the question's number.
 func (s *subscription) ask(from state) (at Position, question uint64, ok bool) {
@@ -53,7 +66,7 @@ func (s *subscription) ask(from state) (at Position, question uint64, ok bool) {
 	if s.state != from {
 		return Position{}, 0, false
 	}
-	s.state = asking
+	s.be(asking)
 	s.asked++
 	s.kept, s.keptSize, s.lost = nil, 0, false
 	return s.at, s.asked, true
@@ -64,7 +77,7 @@ func (s *subscription) unasked(question uint64, to state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == asking && s.asked == question {
-		s.state = to
+		s.be(to)
 	}
 }
 
@@ -105,7 +118,7 @@ func (s *subscription) paged(question uint64, page Page) (more bool) {
 		}
 	}
 	if s.at.Offset < page.Head {
-		s.state = behind
+		s.be(behind)
 		return true
 	}
 	s.level()
@@ -114,7 +127,7 @@ func (s *subscription) paged(question uint64, page Page) (more bool) {
 
 // level is called when the cursor has reached the head that the log answered. mu is held.
 func (s *subscription) level() {
-	s.state = live
+	s.be(live)
 	if s.announce {
 		s.announce = false
 		s.r.handler.Subscribed(s.topic, s.at)
@@ -166,7 +179,7 @@ func (s *subscription) deliver(e Entry) {
 // gap leaves the live state until the log has been asked. Missed tells that something
 // was not heard, so that signals may be lost too. mu is held.
 func (s *subscription) gap(missed bool) {
-	s.state = behind
+	s.be(behind)
 	s.announce = s.announce || missed
 	s.r.gaps.Add(1)
 	s.r.heals.add(s)
@@ -202,7 +215,8 @@ func (s *subscription) interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != ended {
-		s.state, s.announce = waiting, true
+		s.be(waiting)
+		s.announce = true
 	}
 }
 
@@ -210,5 +224,5 @@ func (s *subscription) interrupt() {
 func (s *subscription) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state = ended
+	s.be(ended)
 }

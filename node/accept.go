@@ -146,6 +146,7 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request, opts *websocke
 	in.lend(l)
 	s.input = in
 	n.metrics.connections.Add(1)
+	n.metrics.taken.Add(1)
 	return true
 }
 

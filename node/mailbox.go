@@ -88,6 +88,13 @@ func (m *mailbox) take(empty []letter) ([]letter, map[string]uint64) {
 	return letters, lost
 }
 
+// waiting returns how many letters wait.
+func (m *mailbox) waiting() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.letters)
+}
+
 // highWater returns the most letters that ever waited.
 func (m *mailbox) highWater() int {
 	m.mu.Lock()

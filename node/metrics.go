@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	connections atomic.Int64 // upgraded, hello or not
 	sessions    atomic.Int64
+	taken       atomic.Uint64
 	refused     atomic.Uint64
 	framesIn    atomic.Uint64
 	bytesIn     atomic.Uint64
@@ -41,6 +42,19 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rookery_bus_publish_seconds", Help: "Time from a publish to its receipt.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "rookery_bus_publish_failures_total", Help: "Publishes whose outcome was an error."}),
+	}
+	// What has not happened yet is 0, and not unknown: rates need both.
+	for _, cause := range []string{causeResume, causeSlow, causeEpoch, causeUnknown} {
+		m.catchups.WithLabelValues(cause)
+	}
+	for _, code := range []wire.CloseCode{wire.CloseNormal, wire.CloseDraining, 1006, wire.ClosePolicy, wire.CloseUnauthorized, wire.CloseKicked, wire.CloseLost} {
+		m.closes.WithLabelValues(strconv.Itoa(int(code)))
+	}
+	for _, code := range []wire.Code{wire.BadRequest, wire.Forbidden, wire.RateLimited, wire.Unavailable, wire.Internal} {
+		m.errors.WithLabelValues(string(code))
+	}
+	for _, limit := range []string{"publishes", "user_publishes", "sessions", "topics"} {
+		m.limits.WithLabelValues(limit)
 	}
 	if r == nil {
 		return m
@@ -71,6 +85,15 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 		}
 		return float64(high)
 	})
+	gauge("rookery_shard_queue", "Letters that wait in the fullest shard's mailbox.", func() float64 {
+		most := 0
+		for _, sh := range n.shards {
+			most = max(most, sh.mail.waiting())
+		}
+		return float64(most)
+	})
+	gauge("rookery_bus_behind", "Topics that are not level with their logs: just subscribed, or with a hole to heal.", func() float64 { return float64(n.bus.Stats().Behind) })
+	counter("rookery_handshakes_total", "Connections that were taken.", m.taken.Load)
 	counter("rookery_handshakes_refused_total", "Connections that were not taken.", m.refused.Load)
 	counter("rookery_frames_received_total", "Frames from sessions.", m.framesIn.Load)
 	counter("rookery_received_bytes_total", "Bytes of frames from sessions.", m.bytesIn.Load)

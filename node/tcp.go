@@ -80,6 +80,7 @@ func (n *Node) startTCP(ctx context.Context, conn net.Conn, slots chan struct{})
 	s.socket.halfClose = true
 	s.input = &lineInput{socket: s.socket, most: n.maxFrame}
 	n.metrics.connections.Add(1)
+	n.metrics.taken.Add(1)
 	s.start()
 }
 
