@@ -95,6 +95,16 @@ func TestParkedSessionsNeedNoGoroutine(t *testing.T) {
 	await(t, "readers after pings and pongs", 0, readers)
 }
 
+// Nor do they need much memory: a field that every session has is thought about.
+func TestIdleSize(t *testing.T) {
+	t.Parallel()
+	const most = 1100
+	if node.IdleSize > most {
+		t.Errorf("%d bytes, want at most %d: is there another place for what came, or should there be more?", node.IdleSize, most)
+	}
+	t.Logf("%d bytes", node.IdleSize)
+}
+
 // Where they cannot be parked, they have one.
 func TestAwakeSessionsHaveAGoroutine(t *testing.T) {
 	c := newCluster(t, 0, nil)

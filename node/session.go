@@ -61,21 +61,21 @@ type session struct {
 
 	// Owned by the shard's run.
 	entered               bool // user is set for good
-	index                 int  // in shard.sessions
-	firstDirty, lastDirty *subscription
 	dirty                 bool // in shard.dirty
+	last                  bool // out ends with a close frame
+	gone                  bool // nothing more is written
+	pinged                bool
+	index                 int // in shard.sessions
+	firstDirty, lastDirty *subscription
 	out                   [][]byte
 	outBytes              int
 	drained               chan struct{}  // closed when out is empty; nil when nobody waits
-	last                  bool           // out ends with a close frame
 	code                  wire.CloseCode // why the node closes it; 0 while it does not
 	closeBy               int64          // when the peer's time to answer a close frame is over, Unix milliseconds
-	gone                  bool           // nothing more is written
 	expires               int64          // when the token ends, Unix milliseconds; 0 for an anonymous session
-	pinged                bool
-	acked                 uint64 // bytes that the peer's TCP had confirmed when last looked at
-	ackedAt               int64  // when acked last grew, Unix milliseconds; 0 while nobody looks
-	lifeAt                int64  // the last sign of life besides frames, Unix milliseconds
+	acked                 uint64         // bytes that the peer's TCP had confirmed when last looked at
+	ackedAt               int64          // when acked last grew, Unix milliseconds; 0 while nobody looks
+	lifeAt                int64          // the last sign of life besides frames, Unix milliseconds
 }
 
 // A membership is a topic that a session joined. Owned by its reader.

@@ -56,16 +56,16 @@ func (f *frame) excludes(s *session) bool {
 
 // A topic is what one shard knows of a topic. Everything in it is owned by the shard's run.
 type topic struct {
-	name  string
-	live  bool   // the bus delivers it
-	epoch string // of head and ring
-	head  uint64 // offset of the newest message heard
+	name   string
+	live   bool   // the bus delivers it
+	unused uint8  // ticks without a subscription
+	epoch  string // of head and ring
+	head   uint64 // offset of the newest message heard
 
 	ring      []*frame // contiguous, the last one has offset head; may be empty
 	ringBytes int
 	subs      []*subscription // active and joining ones
 	catchup   *catchup        // nil while every cursor is level
-	unused    int             // ticks without a subscription
 }
 
 // A catchup is what a topic has while somebody needs its log. Most topics, inboxes above
