@@ -3,11 +3,11 @@
 // On a terminal, [Screen] shows rooms, people and messages; elsewhere [Lines] reads and
 // prints lines, so that it works in a pipe.
 //
-// The screen is three parts. The model (model.go, events.go, keys.go, commands.go, scroll.go)
-// takes what happens, one thing after the other, and does no I/O of its own: what it wants of
-// the cluster it hands out as an ask. Errands (errands.go) run the asks and bring back the
-// answers. The view (view.go) draws the model. Whatever others wrote passes [Printable]
-// before it is drawn.
+// The screen is three parts. The model (model.go, events.go, commands.go, keys.go, scroll.go,
+// link.go) takes what happens, one thing after the other, and does no I/O of its own: what it
+// wants of the cluster it hands out as a request. Errands (errands.go) run the requests and
+// bring back the answers. The view (view.go) draws the model. Screen (screen.go) owns the
+// goroutines. Whatever others wrote passes [Printable] before it is drawn.
 package chat
 
 import (

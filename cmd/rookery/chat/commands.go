@@ -135,6 +135,7 @@ func (m *model) joined(j joined) {
 		return
 	}
 	t.out = false
+	m.crowd.stale = true
 	log.marked = max(log.marked, j.got.Read)
 	t.read = max(t.read, j.got.Read)
 	if log.oldest == 0 || j.got.After+1 < log.oldest {

@@ -114,6 +114,7 @@ func (m *model) presence(e *wire.Presence) {
 	if t == nil {
 		return
 	}
+	m.crowd.stale = true
 	notMe := func(list []string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(name string) bool { return name == m.link.user })
 	}

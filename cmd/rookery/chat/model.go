@@ -27,8 +27,7 @@ type model struct {
 	at    *talk           // the one shown; nil when there is none
 	logs  map[string]*log // by topic
 	link  link
-	here  wire.Roster // who is in the room shown
-	known bool        // here is known
+	crowd crowd
 
 	lastID  int
 	leaving bool  // the end was asked for, and waits until all is sent
@@ -44,6 +43,15 @@ type talk struct {
 	back    int       // how many rows the screen is scrolled back; 0 shows the newest
 	wanted  int       // how many rows to scroll back once older messages are here
 	out     bool      // the node took us out of it
+}
+
+// A crowd is who is in the room shown. Sorting thousands of names takes a while, so it is
+// asked for when it may have changed, and not for each message.
+type crowd struct {
+	of     *talk
+	stale  bool
+	roster wire.Roster
+	known  bool
 }
 
 // A line is one thing to show in a talk. Its texts are printable.
@@ -89,6 +97,9 @@ const most = 2000
 func newModel(o Options, ask func(request) bool, roster func(string) (wire.Roster, bool)) *model {
 	m := &model{ask: ask, roster: roster, recent: o.Recent, logs: make(map[string]*log), input: textinput.New()}
 	m.input.Prompt = "> "
+	styles := m.input.Styles()
+	styles.Cursor.Blink = false // it would keep a timer running
+	m.input.SetStyles(styles)
 	m.input.Focus()
 	m.enter(o.Room)
 	return m
@@ -110,6 +121,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.event(msg)
 	case tick:
 		m.link.now = time.Time(msg)
+		m.crowd.stale = true
 		m.tellRead()
 	case ended:
 		m.ended = msg.err
@@ -133,15 +145,19 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 
 // look notes what the user sees now.
 func (m *model) look() {
-	m.known = false
-	if m.at == nil {
-		return
+	t := m.at
+	if t != m.crowd.of || m.crowd.stale {
+		m.crowd = crowd{of: t}
+		if t != nil && isRoom(t.name) {
+			m.crowd.roster, m.crowd.known = m.roster(t.name)
+		}
 	}
-	if m.at.back == 0 {
-		m.at.read = max(m.at.read, m.at.last())
-	}
-	if isRoom(m.at.name) {
-		m.here, m.known = m.roster(m.at.name)
+	switch {
+	case t == nil:
+	case t.back == 0:
+		t.read = max(t.read, t.last())
+	default: // the screen may have become larger
+		t.back = min(t.back, m.furthest(t))
 	}
 }
 
@@ -247,7 +263,11 @@ func (m *model) add(t *talk, l line) {
 	if t.back > 0 {
 		t.back += len(m.rows(t, len(t.lines)-1)) // what is shown stays where it is
 	}
-	if len(t.lines) > most+most/4 && t.back == 0 {
+	limit := most + most/4
+	if t.back > 0 {
+		limit *= 4 // what the user went back to should stay
+	}
+	if len(t.lines) > limit {
 		m.drop(t)
 	}
 }
@@ -255,14 +275,19 @@ func (m *model) add(t *talk, l line) {
 // drop forgets the oldest lines of t.
 func (m *model) drop(t *talk) {
 	old := t.lines[:len(t.lines)-most]
+	t.lines = slices.Clone(t.lines[len(old):])
+	if slices.ContainsFunc(t.lines, func(l line) bool { return l.kind == gap }) {
+		return // what was before a gap cannot be loaded again
+	}
 	log := m.log(m.topic(t))
 	for _, l := range slices.Backward(old) {
-		if l.offset > 0 {
-			log.oldest, log.whole = max(log.oldest, l.offset+1), false
-			break
+		if l.offset > 0 && l.offset >= log.oldest {
+			log.oldest, log.whole = l.offset+1, false
+		}
+		if l.offset > 0 || l.kind == gap {
+			return
 		}
 	}
-	t.lines = slices.Clone(t.lines[len(old):])
 }
 
 // tell adds a notice to the talk shown.

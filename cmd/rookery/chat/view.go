@@ -46,7 +46,7 @@ func (m *model) View() tea.View {
 	if m.height > 1 {
 		rows = append(rows, status.Render(cell(m.link.String(), m.width)))
 	}
-	rows = append(rows, m.input.View())
+	rows = append(rows, ansi.Truncate(m.input.View(), m.width, ""))
 	v.Content = strings.Join(rows, "\n")
 	return v
 }
@@ -85,7 +85,7 @@ func (m *model) bodyHeight() int { return max(m.height-3, 1) }
 // list draws the talks, with what is unread in each.
 func (m *model) list(height int) []string {
 	rows := []string{bold.Render("rooms")}
-	first := max(slices.Index(m.talks, m.at)-(height-2), 0) // the one shown is always listed
+	first := max(slices.Index(m.talks, m.at)-max(height-2, 0), 0) // the one shown is always listed
 	for _, t := range m.talks[first:] {
 		name, style := "  "+title(t.name), lipgloss.NewStyle()
 		if t == m.at {
@@ -117,17 +117,17 @@ func title(name string) string {
 
 // people draws who is in the room.
 func (m *model) people(height int) []string {
-	if m.at == nil || !m.known {
+	if m.at == nil || !m.crowd.known {
 		return fill(nil, height)
 	}
 	rows := []string{bold.Render("people")}
-	for i, name := range m.here.Members {
-		if len(rows) == height-1 && i < len(m.here.Members)-1 {
+	for i, name := range m.crowd.roster.Members {
+		if len(rows) == height-1 && i < len(m.crowd.roster.Members)-1 {
 			break
 		}
 		rows = append(rows, nameStyle(name).Render(ansi.Truncate(Printable(name), peopleWidth, "…")))
 	}
-	if more := m.here.Online - (len(rows) - 1); more > 0 {
+	if more := m.crowd.roster.Online - (len(rows) - 1); more > 0 {
 		rows = append(rows, faint.Render(fmt.Sprintf("and %d more", more)))
 	}
 	return fill(rows, height)
@@ -139,8 +139,8 @@ func (m *model) middle(height int) []string {
 		return fill([]string{"You are in no room: /join ROOM enters one, /help tells more."}, height)
 	}
 	head := bold.Render(title(m.at.name))
-	if m.known {
-		head += faint.Render(fmt.Sprintf(" · %d online", m.here.Online))
+	if m.crowd.known {
+		head += faint.Render(fmt.Sprintf(" · %d online", m.crowd.roster.Online))
 	}
 	if n := m.at.unread(); m.at.back > 0 && n > 0 {
 		head += alert.Render(fmt.Sprintf(" · %d new below", n))
@@ -152,7 +152,7 @@ func (m *model) middle(height int) []string {
 
 // body draws the messages: from the newest that is shown upwards, because only so many fit.
 func (m *model) body(height int) []string {
-	t := m.at
+	t, height := m.at, max(height, 0)
 	rows := make([]string, 0, height+t.back) // the lowest first
 	add := func(block []string) {
 		for _, row := range slices.Backward(block) {
@@ -169,9 +169,9 @@ func (m *model) body(height int) []string {
 		rows = append(rows, faint.Render(cell(m.above(t), m.middleWidth())))
 	}
 	rows = rows[min(t.back, len(rows)):]
-	rows = rows[:min(max(height, 0), len(rows))]
+	rows = rows[:min(height, len(rows))]
 	slices.Reverse(rows)
-	return append(make([]string, max(height-len(rows), 0)), rows...) // the newest stands at the bottom
+	return append(make([]string, height-len(rows)), rows...) // the newest stands at the bottom
 }
 
 // rows draws line i of t.
