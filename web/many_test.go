@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/rookery-chat/rookery/internal/browsertest"
 )
 
@@ -118,4 +120,20 @@ func TestFlood(t *testing.T) {
 	}
 	alice.Until(`document.querySelectorAll("#log > *").length <= 300`)
 	alice.quiet()
+}
+
+// How long it takes from opening the page to the first message is told, not judged: that is the machine's.
+func TestFirstMessage(t *testing.T) {
+	t.Parallel()
+	n := serve(t, build(t))
+	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	p.Do(speaker)
+	p.Do(`Promise.all(Array.from({ length: 50 }, (_, i) => bob.publish("lobby", { text: "message " + i })))`)
+	p.enter("alice")
+	for range 5 {
+		p.Run(chromedp.Reload())
+		p.Until(`performance.getEntriesByName("first-message").length === 1 && document.querySelectorAll(".message").length === 50`)
+		t.Logf("first message after %s ms", p.Ask(`Math.round(performance.getEntriesByName("first-message")[0].startTime)`))
+	}
+	p.quiet()
 }

@@ -4,10 +4,13 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"net/http"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -23,9 +26,10 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // An asset is one file, ready to be served.
 type asset struct {
 	content     []byte
+	packed      []byte // the content in gzip
 	contentType string
-	etag        string
-	shared      bool // pages of other sites may load it
+	etag        string // of the content; that of packed differs
+	shared      bool   // pages of other sites may load it
 }
 
 // Handler serves the chat page at / and the files that it is made of.
@@ -66,8 +70,14 @@ func Handler() http.Handler {
 		}
 		h.Set("Content-Type", a.contentType)
 		h.Set("Cache-Control", "no-cache") // keep it, but ask with the ETag: a cluster may be upgraded
-		h.Set("ETag", a.etag)
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.content))
+		h.Set("Vary", "Accept-Encoding")
+		content, etag := a.content, a.etag
+		if takesGzip(r) {
+			content, etag = a.packed, strings.TrimSuffix(a.etag, `"`)+`-gzip"`
+			h.Set("Content-Encoding", "gzip")
+		}
+		h.Set("ETag", etag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	})
 }
 
@@ -76,9 +86,28 @@ func load(name, contentType string) asset {
 	if err != nil {
 		panic(err) // cannot be: the compiler has embedded it
 	}
+	var packed bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // fails for unknown levels only
+	z.Write(content)                                           // into memory
+	z.Close()
 	sum := sha256.Sum256(content)
-	return asset{content: content, contentType: contentType, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return asset{content: content, packed: packed.Bytes(), contentType: contentType, etag: etag}
 }
+
+// takesGzip tells whether a browser wants gzip (RFC 9110, section 12.5.3). A part of a file is not packed.
+func takesGzip(r *http.Request) bool {
+	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
+		name, weight, _ := strings.Cut(strings.TrimSpace(coding), ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			return !refused.MatchString(weight) && r.Header.Get("Range") == ""
+		}
+	}
+	return false
+}
+
+// refused is the weight of a coding that is not wanted.
+var refused = regexp.MustCompile(`^\s*q\s*=\s*0(\.0*)?\s*$`)
 
 // share lets pages of other sites load the file.
 func (a asset) share() asset {

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"compress/gzip"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -120,6 +121,44 @@ func TestShared(t *testing.T) {
 		got := get(t, "GET", path, nil).Header.Get("Access-Control-Allow-Origin")
 		if want := strings.HasPrefix(path, "/rookery."); (got == "*") != want {
 			t.Errorf("GET %s: Access-Control-Allow-Origin is %q", path, got)
+		}
+	}
+}
+
+// Browsers that take gzip load about a third, under an ETag of its own.
+func TestPacked(t *testing.T) {
+	t.Parallel()
+	const most = 50_000 // over the wire
+	size := 0
+	for path := range files {
+		plain := get(t, "GET", path, nil)
+		packed := get(t, "GET", path, http.Header{"Accept-Encoding": {"br;q=1.0, gzip, deflate"}})
+		sent := body(t, packed)
+		if path != "/rookery.d.ts" {
+			size += len(sent)
+		}
+		z, err := gzip.NewReader(strings.NewReader(sent))
+		if err != nil {
+			t.Fatalf("GET %s: %v", path, err)
+		}
+		content, err := io.ReadAll(z)
+		if err != nil || string(content) != body(t, plain) {
+			t.Errorf("GET %s: what is packed is not what is not: %v", path, err)
+		}
+		etag := packed.Header.Get("ETag")
+		if packed.Header.Get("Content-Encoding") != "gzip" || packed.Header.Get("Vary") != "Accept-Encoding" || etag == plain.Header.Get("ETag") {
+			t.Errorf("GET %s: %v", path, packed.Header)
+		}
+		if again := get(t, "GET", path, http.Header{"Accept-Encoding": {"gzip"}, "If-None-Match": {etag}}); again.StatusCode != 304 {
+			t.Errorf("GET %s with its packed ETag: status %d, want 304", path, again.StatusCode)
+		}
+	}
+	if size > most {
+		t.Errorf("a browser loads %d bytes, at most %d are wanted", size, most)
+	}
+	for _, refusal := range []string{"", "identity", "gzip;q=0", "gzip; q=0.00", "xgzip"} {
+		if r := get(t, "GET", "/", http.Header{"Accept-Encoding": {refusal}}); r.Header.Get("Content-Encoding") != "" {
+			t.Errorf("with Accept-Encoding %q, the page comes as %s", refusal, r.Header.Get("Content-Encoding"))
 		}
 	}
 }

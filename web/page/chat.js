@@ -203,6 +203,7 @@ export class Chat {
     else if (topic === this.inbox.topic) ({ conversation: c, item } = this.inbox.take(message));
     if (!c) return;
     c.typing.delete(from);
+    if (from === this.user && !c.direct && c.read === message.offset - 1) this.seen(c); // who wrote it has read it
     const news = item && item.message === message && message.offset > c.past && isNews(message, c.direct);
     this.#tell(news ? "message" : "change", { conversation: c, item });
   }

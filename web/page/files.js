@@ -3,7 +3,7 @@
 import { bytes } from "./dom.js";
 
 const ROOM = 1024; // bytes of a frame for all that is not the file
-const SHRUNK = [1600, 1200, 900, 640, 480]; // pixels to try for a picture that is too large
+const SHRUNK = [1600, 1200, 900, 640, 480, 320]; // pixels to try for a picture that is too large
 
 // most is how large a file may be: base64 makes four characters of three bytes.
 export function most(maxFrame) {

@@ -93,8 +93,7 @@ function open(name) {
   $("say").hidden = current.direct && !current.person;
   view.show(current, chat.user);
   if (chat.unread(current) > 0) view.divide(chat.readUpTo(current));
-  const at = Number(passing.get(placeKey()));
-  if (at) view.goTo(at, false).catch(() => {});
+  if (current.items.length > 0) toPlace();
   keepRooms();
   soon(refresh);
 }
@@ -114,6 +113,12 @@ function next(gone) {
   const other = [...chat.rooms.keys()].sort()[0] ?? chat.inbox.shown[0]?.name;
   if (other) open(other);
   else door();
+}
+
+// toPlace goes to where the reader was before.
+function toPlace() {
+  const at = Number(passing.get(placeKey()));
+  if (at) view.goTo(at, false).catch(() => {}); // then the reader is at the newest
 }
 
 const placeKey = (c = current) => `place:${chat.user}:${c.name}`;
@@ -136,6 +141,7 @@ const told = {
   people: () => soon(refresh),
   entered({ conversation: c }) {
     if (c === current && c.read > 0 && c.head > c.read) view.divide(c.read);
+    if (c === current) toPlace();
     soon(refresh);
   },
   connected({ resumed, missed, whole }) {

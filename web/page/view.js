@@ -23,6 +23,7 @@ export class View {
   #put = -1; // where we scrolled to: what comes to another place, the reader scrolled
   #actions = $("actions");
   #loading = false;
+  #marked = false; // the time of the first message is told
 
   constructor(on) {
     this.#on = on;
@@ -41,8 +42,8 @@ export class View {
     });
   }
 
-  // show begins with a conversation, at an offset or at its newest line.
-  show(conversation, me, at = 0) {
+  // show begins with a conversation, at its newest line.
+  show(conversation, me) {
     this.conversation = conversation;
     this.#me = me;
     this.#offer(null);
@@ -53,7 +54,6 @@ export class View {
     this.#hi = conversation.end;
     this.#lo = Math.max(conversation.base, this.#hi - STEP);
     this.render();
-    if (at) this.#jump(at);
   }
 
   // divide shows where the unread messages begin.
@@ -77,10 +77,10 @@ export class View {
   }
 
   // goTo brings a message to the reader, loading what is older until it is there.
-  async goTo(offset) {
+  async goTo(offset, focus = true) {
     const { conversation: c } = this;
     for (let pages = 0; pages < 10 && this.#on.hasOlder(c) && !(c.items[0]?.offset <= offset); pages++) await this.#on.older(c);
-    if (this.conversation === c) this.#jump(offset, true);
+    if (this.conversation === c) this.#jump(offset, focus);
   }
 
   #jump(offset, focus) {
@@ -141,6 +141,10 @@ export class View {
       if (line.contains(this.#actions)) this.#offer(null);
       line.remove();
       this.#lines.delete(item);
+    }
+    if (stay.size > 0 && !this.#marked) {
+      performance.mark("first-message");
+      this.#marked = true;
     }
     $("newest").hidden = this.following || this.#atBottom();
     if (this.following) this.#toEnd();
