@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type Server struct {
 	place Place
 	args  func(port string) []string // the command line
 	cmd   *exec.Cmd
+	up    *atomic.Bool  // cmd has begun to serve, and nobody has killed it
 	done  chan struct{} // closed when cmd has been waited for
 }
 
@@ -165,9 +167,15 @@ func (s *Server) start() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server (is the package redis-server installed?): %w", err)
 	}
-	done := make(chan struct{})
-	go func() { cmd.Wait(); close(done) }()
-	s.cmd, s.done = cmd, done
+	done, up := make(chan struct{}), new(atomic.Bool)
+	go func() {
+		defer close(done)
+		cmd.Wait()
+		if up.Load() {
+			s.tb.Errorf("redis-server on %s ended by itself: %v", s.Addr, cmd.ProcessState)
+		}
+	}()
+	s.cmd, s.up, s.done = cmd, up, done
 	deadline := time.Now().Add(15 * time.Second)
 	for !s.serves() {
 		select {
@@ -179,6 +187,7 @@ func (s *Server) start() error {
 			return fmt.Errorf("redis-server on %s does not answer", s.Addr)
 		}
 	}
+	up.Store(true)
 	return nil
 }
 
@@ -200,6 +209,7 @@ func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
+	s.up.Store(false)
 	s.cmd.Process.Kill()
 	<-s.done
 }
