@@ -99,6 +99,60 @@ func TestFragments(t *testing.T) {
 	}
 }
 
+// A message whose last piece never comes was never said; and whoever comes next, with whatever that
+// reader had, is not taken for its rest.
+func TestUnfinishedMessages(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	host := c.nodes[0].host()
+	alice := rawtest.Enter(t, host, "alice")
+	talkers := make([]*rawtest.Conn, 20)
+	for i := range talkers {
+		talkers[i] = rawtest.Enter(t, host, fmt.Sprint("talker", i))
+	}
+	for range 20 {
+		p := rawtest.Enter(t, host, "mallory")
+		p.Send(rawtest.Frame(rawtest.Text, `{"type":"publish","topic":"@alice","data":"half"}`))
+		p.Send(rawtest.Frame(rawtest.Continuation, ""))
+		p.Close()
+	}
+	await(t, "sessions of mallory", 0, func() int {
+		sessions, _, err := c.nodes[0].Sessions(t.Context(), "mallory")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(sessions)
+	})
+	for i, p := range talkers {
+		p.Say(`{"type":"publish","topic":"@alice","data":"whole"}`)
+		p.Say(`{"type":"ping","id":9}`)
+		for {
+			opcode, b, err := p.Next()
+			if err != nil || opcode != rawtest.Text {
+				t.Fatalf("talker %d: opcode %d, %v", i, opcode, err)
+			}
+			if f, _ := wire.ParseFrame(b); f != nil {
+				if ok, _ := f.(*wire.OK); ok != nil && ok.ID == 9 {
+					break
+				}
+			}
+		}
+	}
+	for n := 0; n < len(talkers); {
+		_, b, err := alice.Next()
+		if err != nil {
+			t.Fatalf("after %d messages: %v", n, err)
+		}
+		if m, _ := wire.ParseFrame(b); m != nil {
+			if m, _ := m.(*wire.Message); m != nil && m.Topic == "@alice" {
+				if n++; string(m.Data) != `"whole"` {
+					t.Errorf("alice got %s", m.Data)
+				}
+			}
+		}
+	}
+}
+
 // Who offers compression gets a session without.
 func TestNoCompression(t *testing.T) {
 	t.Parallel()

@@ -65,6 +65,9 @@ func (in *webSocketInput) next(b *bytes.Buffer) error {
 	if _, err = b.ReadFrom(r); err != nil {
 		return in.explain(err)
 	}
+	if in.session.socket.lost { // between two fragments, the library takes that for the message's end
+		return io.ErrUnexpectedEOF
+	}
 	return nil
 }
 
