@@ -186,15 +186,15 @@ func TestHalfProxyHeader(t *testing.T) {
 	}
 }
 
-// A session behind a PROXY header is the kernel's own connection to the node, as any other: the node
-// waits for its bytes without a buffer, and writes without waiting. One under TLS cannot be.
+// A session behind a PROXY header is the kernel's own connection to the node, as any other: it is
+// parked without a reader while its peer says nothing. One under TLS cannot be.
 func TestProxiedSessionIsAsLean(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	config := &tls.Config{RootCAs: certify(t, cert, key, 1)}
-	// raw counts the readers that wait for the socket itself to have bytes.
-	raw := func(node *process) int {
+	// readers counts the goroutines that wait for a session's peer to say something.
+	readers := func(node *process) int {
 		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		r, err := c.Get("http://" + node.admin + "/debug/pprof/goroutine?debug=2")
 		if err != nil {
@@ -207,7 +207,7 @@ func TestProxiedSessionIsAsLean(t *testing.T) {
 		}
 		count := 0
 		for stack := range strings.SplitSeq(string(b), "\n\n") {
-			if strings.Contains(stack, "node.(*socket).awaitInput") && strings.Contains(stack, "RawRead") {
+			if strings.Contains(stack, "node.(*session).run(") || strings.Contains(stack, "node.(*session).resume(") {
 				count++
 			}
 		}
@@ -216,12 +216,12 @@ func TestProxiedSessionIsAsLean(t *testing.T) {
 	node := serve(t, nil, "--trusted-proxies="+trustedProxy)
 	for i, header := range []string{"", proxyV1, proxyV2} {
 		way{from: trustedProxy, header: header}.enter(t, node.addr, fmt.Sprint("user", i), node)
-		await(t, "a reader that waits on the socket", func() bool { return raw(node) == i+1 })
+		await(t, "the session is parked", func() bool { return readers(node) == 0 })
 	}
 	secure := serve(t, nil, "--trusted-proxies="+trustedProxy, "--tls-cert="+cert, "--tls-key="+key)
 	way{from: trustedProxy, header: proxyV1, tls: config}.enter(t, secure.addr, "alice", secure)
-	if got := raw(secure); got != 0 {
-		t.Errorf("of a session under TLS the node reads the bare socket (%d)", got)
+	if got := readers(secure); got != 1 {
+		t.Errorf("%d readers of a session under TLS", got)
 	}
 }
 
