@@ -40,6 +40,9 @@ type Backend interface {
 	Members(ctx context.Context, topic, cursor string, limit int) (Roster, error)
 	// Nodes lists the live nodes, in the order of their ids.
 	Nodes(ctx context.Context) ([]Node, error)
+	// Shed has a node send a percentage of its sessions, from 1 to 100, away to other nodes, and
+	// returns how many. ErrNotFound: there is no such node.
+	Shed(ctx context.Context, node string, percent int) (int, error)
 	// Sessions lists a user's sessions on all nodes: none when the user is not online. Silent
 	// is on how many nodes more the user is online that did not answer in time.
 	Sessions(ctx context.Context, user string) (sessions []Session, silent int, err error)

@@ -233,6 +233,15 @@ func (h *hall) Kick(_ context.Context, user string) error {
 	return err
 }
 
+func (h *hall) Shed(_ context.Context, node string, percent int) (int, error) {
+	unlock, err := h.begin()
+	defer unlock()
+	if node != "n1" && err == nil {
+		return 0, fmt.Errorf("shed: %w", api.ErrNotFound)
+	}
+	return percent, err
+}
+
 func (h *hall) KickSession(_ context.Context, session string) error {
 	unlock, err := h.begin()
 	defer unlock()

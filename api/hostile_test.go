@@ -91,6 +91,10 @@ func TestHostileCalls(t *testing.T) {
 		{"DELETE /v1/topics/{topic}/messages/{offset}", "/v1/topics/lobby/messages/all", "", 400, "bad_request", "whole number"},
 		{"GET /v1/topics", "/v1/topics?cursor=" + strings.Repeat("x", 257), "", 400, "bad_request", "cursor is longer"},
 		{"GET /v1/nodes", "/v1/nodes?limit=1", "", 400, "bad_request", "takes none"},
+		{"POST /v1/nodes/{node}/shed", "/v1/nodes/n1/shed", "", 400, "bad_request", "percent must be"},
+		{"POST /v1/nodes/{node}/shed", "/v1/nodes/n1/shed?percent=0", "", 400, "bad_request", "from 1 to 100"},
+		{"POST /v1/nodes/{node}/shed", "/v1/nodes/n1/shed?percent=101", "", 400, "bad_request", "from 1 to 100"},
+		{"POST /v1/nodes/{node}/shed", "/v1/nodes/n1/shed?part=4", "", 400, "bad_request", "unknown parameter"},
 		{"GET /v1/topics/{topic}/members", "/v1/topics/@alice/members", "", 400, "bad_request", "GET /v1/users/{user}"},
 		{"PUT /v1/topics/{topic}/members/{user}", "/v1/topics/@alice/members/bob", "", 400, "bad_request", "rooms only"},
 		{"DELETE /v1/topics/{topic}/members/{user}", "/v1/topics/*/members/bob", "", 400, "bad_request", "rooms only"},
@@ -282,7 +286,7 @@ func TestBackendErrors(t *testing.T) {
 		handler := api.NewHTTP(h, &api.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Keys: []string{"the-key"}})
 		for _, pattern := range api.Patterns() {
 			method, target, _ := strings.Cut(pattern, " ")
-			target = strings.NewReplacer("{offset}", "1", "{", "", "}", "").Replace(target)
+			target = strings.NewReplacer("{offset}", "1", "/shed", "/shed?percent=1", "{", "", "}", "").Replace(target)
 			body := map[string]string{
 				"POST /v1/timers":                  `{"topic":"lobby","data":1,"every":"1s"}`,
 				"POST /v1/topics/{topic}/messages": `{"data":1}`,

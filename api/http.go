@@ -61,6 +61,7 @@ func (s *server) routes() []route {
 		{"DELETE /v1/topics/{topic}/mutes/{user}", done, s.unmute},
 
 		{"GET /v1/nodes", ok, s.nodes},
+		{"POST /v1/nodes/{node}/shed", ok, s.shed},
 		{"GET /v1/users/{user}", ok, s.user},
 		{"DELETE /v1/users/{user}", done, s.deleteUser},
 		{"DELETE /v1/users/{user}/sessions", done, s.kick},

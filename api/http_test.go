@@ -22,6 +22,8 @@ func TestSession(t *testing.T) {
 	}{
 		{"GET /v1/nodes", "/v1/nodes", "", 200,
 			`{"nodes":[{"node":"n1","state":"ready","address":"127.0.0.1:8000","since":"2026-01-01T00:00:00Z","version":"v1","sessions":3,"users":2}]}`},
+		{"POST /v1/nodes/{node}/shed", "/v1/nodes/n1/shed?percent=40", "", 200, `{"shed":40}`},
+		{"POST /v1/nodes/{node}/shed", "/v1/nodes/n2/shed?percent=40", "", 404, "not_found"},
 		{"GET /v1/topics/{topic}/messages", "/v1/topics/lobby/messages", "", 200, `"first":0,"head":0,"messages":[],"more":false`},
 		{"POST /v1/topics/{topic}/messages", "/v1/topics/lobby/messages", `{"data": {"n": 1}, "from":"backend","key":"a-1","except":["n1-1"]}`, 200, `{"epoch":"e1","offset":1,"duplicate":false}`},
 		{"POST /v1/topics/{topic}/messages", "/v1/topics/lobby/messages", `{"data":2,"from":"backend","key":"a-1"}`, 200, `"offset":1,"duplicate":true`},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -42,6 +43,27 @@ func (s *server) nodes(r *http.Request) (any, error) {
 		nodes = append(nodes, out)
 	}
 	return map[string]any{"nodes": nodes}, nil
+}
+
+// shed sends a part of a node's sessions elsewhere.
+func (s *server) shed(r *http.Request) (any, error) {
+	node, err := short("the node", r.PathValue("node"), maxSession)
+	if err != nil {
+		return nil, err
+	}
+	q, err := query(r, "percent")
+	if err != nil {
+		return nil, err
+	}
+	percent, err := strconv.Atoi(q.Get("percent"))
+	if err != nil || percent < 1 || percent > 100 {
+		return nil, bad("percent must be a whole number from 1 to 100: how many of the node's sessions to send away")
+	}
+	shed, err := s.backend.Shed(r.Context(), node, percent)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]int{"shed": shed}, nil
 }
 
 // onlyUser returns the user that the path names, for operations that take nothing else.

@@ -18,6 +18,7 @@ type order struct {
 	Question string `json:"question,omitempty"` // which question Topic's node has asked
 	After    string `json:"after,omitempty"`    // topics: those that follow this name
 	Limit    int    `json:"limit,omitempty"`    // topics: at most so many
+	Percent  int    `json:"percent,omitempty"`  // shed: how many of a hundred sessions
 }
 
 const (
@@ -29,6 +30,7 @@ const (
 	doReport   = "report"   // which sessions of the user?
 	doDescribe = "describe" // what about the node?
 	doTopics   = "topics"   // which topics are its sessions in?
+	doShed     = "shed"     // send some sessions away: how many were there?
 
 	doSanctions = "sanctions" // look at the bans and mutes: they have changed
 )
@@ -116,7 +118,7 @@ func (in *interest) order(topic string, payload []byte) {
 		for _, sh := range in.node.shards {
 			sh.mail.post(func() { sh.obey(topic, o) })
 		}
-	case doReport, doDescribe, doTopics:
+	case doReport, doDescribe, doTopics, doShed:
 		in.node.answer(topic, o)
 	case doSanctions:
 		in.node.sanctions.changed()

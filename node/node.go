@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net/http"
 	"net/netip"
 	"runtime"
@@ -245,7 +244,10 @@ func (n *Node) drain() {
 	n.acceptMu.Unlock()
 	left := n.drainTime - time.Since(begin)
 	for _, sh := range n.shards {
-		sh.mail.post(func() { sh.sendAway(left / 2) })
+		sh.mail.post(func() {
+			sh.away = true
+			sh.sendAway(sh.some(100), left/2)
+		})
 	}
 	gone := make(chan struct{})
 	n.helpers.Go(func() { n.sessions.Wait(); close(gone) })
@@ -269,39 +271,6 @@ func (n *Node) abortAll() {
 	}
 }
 
-// goodbyeAfter bounds how long a session that is sent away should wait before it comes
-// back, in milliseconds.
-const goodbyeAfter = 2000
-
-// sendAway closes the shard's sessions in random order, a few at a time.
-func (sh *shard) sendAway(over time.Duration) {
-	const step = 50 * time.Millisecond
-	sh.away = true
-	sessions := append([]*session(nil), sh.sessions...)
-	mathrand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
-	// So few that they all fit into the time, and no slower than needed for few.
-	batch := max(len(sessions)*int(step)/int(max(over, step)), 10)
-	n := sh.node
-	n.helpers.Go(func() {
-		for len(sessions) > 0 {
-			some := sessions[:min(batch, len(sessions))]
-			sessions = sessions[len(some):]
-			sh.mail.post(func() {
-				for _, s := range some {
-					sh.sayGoodbye(s)
-				}
-			})
-			if !n.pause(step) {
-				return
-			}
-		}
-		// Who does not answer is not waited for until the next tick.
-		if n.pause(closeLinger + step) {
-			sh.mail.post(func() { sh.tick(time.Now()) })
-		}
-	})
-}
-
 // pause waits for d. False means that Run is over.
 func (n *Node) pause(d time.Duration) bool {
 	select {
@@ -310,11 +279,6 @@ func (n *Node) pause(d time.Duration) bool {
 	case <-n.stopped.Done():
 		return false
 	}
-}
-
-func (sh *shard) sayGoodbye(s *session) {
-	g := &wire.Goodbye{Code: "draining", Reconnect: true, After: mathrand.IntN(goodbyeAfter)}
-	sh.close(s, g, wire.CloseDraining, "draining")
 }
 
 // A Publication is a message on its way to the log.

@@ -55,6 +55,7 @@ type report struct {
 	Sessions []SessionInfo `json:"sessions,omitempty"`
 	Info     *Info         `json:"info,omitempty"`
 	Topics   []string      `json:"topics,omitempty"`
+	Shed     int           `json:"shed,omitempty"`
 }
 
 // Sessions lists a user's sessions on all nodes. Silent is on how many nodes more the user is
@@ -207,6 +208,8 @@ func (n *Node) answer(topic string, o order) {
 			r.Info = &info
 		case doTopics:
 			r.Topics = n.interest.list(o.After, o.Limit)
+		case doShed:
+			r.Shed = n.shed(o.Percent)
 		}
 		b, err := json.Marshal(r)
 		if err != nil {

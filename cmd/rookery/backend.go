@@ -164,6 +164,14 @@ func (b backend) Nodes(ctx context.Context) ([]api.Node, error) {
 	return nodes, nil
 }
 
+func (b backend) Shed(ctx context.Context, node string, percent int) (int, error) {
+	shed, there, err := b.node.Shed(ctx, node, percent)
+	if err == nil && !there {
+		return 0, api.ErrNotFound
+	}
+	return shed, told(err)
+}
+
 func (b backend) Sessions(ctx context.Context, user string) ([]api.Session, int, error) {
 	infos, silent, err := b.node.Sessions(ctx, user)
 	if err != nil {
