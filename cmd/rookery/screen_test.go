@@ -17,6 +17,7 @@ import (
 	"github.com/hinshun/vt10x"
 	"golang.org/x/sys/unix"
 
+	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/client"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
@@ -31,6 +32,7 @@ func TestScreen(t *testing.T) {
 		"history":     testScreenHistory,
 		"injection":   testScreenInjection,
 		"node killed": testScreenNodeKilled,
+		"missed":      testScreenMissed,
 		"the end":     testScreenEnd,
 		"colours":     testScreenColours,
 	} {
@@ -196,6 +198,29 @@ func testScreenNodeKilled(t *testing.T, binary string) {
 			t.Errorf("alice sees %q %d times:\n%s", text, n, alice)
 		}
 	}
+}
+
+// What the log no longer holds is told as missed, where it is missing and in the status line.
+func testScreenMissed(t *testing.T, binary string) {
+	addr := startNode(t, &bus.Options{LogLength: 5})
+	wire := newCable(t, addr)
+	bob, ctx := startClient(t, addr, "bob")
+	if _, err := bob.Join(ctx, "lobby", nil); err != nil {
+		t.Fatal(err)
+	}
+	alice := sit(t, binary, wire.listener.Addr().String(), nil, "chat", "--as", "alice")
+	alice.see("lobby · 2 online")
+	wire.pull(true)
+	alice.see("connection lost: ")
+	for i := range 1000 { // more than the node keeps by itself
+		if _, err := bob.Publish(ctx, "lobby", fmt.Sprintf("news %d.", i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wire.pull(false)
+	alice.see("messages of lobby were missed", "nothing is before this", "--- messages are missing here", "bob: news 995.", "bob: news 999.")
+	alice.gone("nothing was missed")
+	alice.gone("news 0.")
 }
 
 // However it ends, the terminal is as it was.
