@@ -15,7 +15,7 @@ COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compos
 NODES    ?= 3 # of make up
 
 .NOTPARALLEL:
-.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench screenshots
+.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench growth screenshots
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -64,6 +64,9 @@ failovers: ## lose acknowledged messages in 100 failovers, and look for a positi
 
 bench: ## measure two nodes against the budgets, for ten minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
 	go run ./bench/suite
+
+growth: ## measure how cost grows with nodes, topics and people, for eight minutes, into docs/benchmarks.md; BENCH=quick likewise
+	go run ./bench/suite growth
 
 screenshots: ## make the pictures of the chat page that the README shows
 	go test ./web -run '^TestScreenshots$$' -count=1 -screenshots ../docs/images

@@ -6,7 +6,7 @@
 // them by looking at bytes (scan.go), and sends frames that were made before. Whatever is rare goes through
 // package wire.
 //
-// A scenario (fanout.go, rooms.go, idle.go, connect.go, resume.go, churn.go) opens a pool's sessions,
+// A scenario (fanout.go, rooms.go, publish.go, topics.go, gather.go, idle.go, connect.go, resume.go, churn.go) opens a pool's sessions,
 // runs the loop until what it waits for has happened, and fills in a Report. Baseline is a server to measure beside:
 // as little as can be done to deliver the same frames.
 package bench

@@ -90,6 +90,7 @@ func (c *Idle) Run(ctx context.Context, opts *Options) (*Report, error) {
 		report.add("redis_cpu_s_per_minute", used.redis/minutes)
 	}
 	report.add("bench_cpu_s_per_minute", used.own/minutes)
+	report.commands(opts, used, minutes*60, "second")
 	report.memory(opts, after.since(empty), p.opens)
 	return report, nil
 }

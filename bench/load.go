@@ -15,6 +15,7 @@ type load struct {
 
 	begun      time.Duration // of the window, by the pool's clock
 	deliveries uint64        // before this window
+	acked      uint64        // likewise
 	before     usage
 }
 
@@ -43,7 +44,7 @@ func (l *load) publish(due time.Duration) {
 // begin opens a window of measuring.
 func (l *load) begin() (err error) {
 	l.latency.Reset()
-	l.begun, l.deliveries = l.clock(), l.tally.received
+	l.begun, l.deliveries, l.acked = l.clock(), l.tally.received, l.acks
 	l.before, err = l.opts.usage()
 	return err
 }
@@ -116,9 +117,12 @@ func (l *load) report(name string, cause error) (*Report, error) {
 	r.add("published", l.acks)
 	r.add("publishes_refused", l.denials)
 	r.add("seconds_measured", seconds)
+	r.add("publishes_measured", l.acks-l.acked)
 	r.add("deliveries_measured", deliveries)
 	r.add("deliveries_per_second", float64(deliveries)/seconds)
 	r.cpu(l.opts, after.since(l.before), float64(deliveries), "delivery")
+	r.cpu(l.opts, after.since(l.before), float64(l.acks-l.acked), "publish")
+	r.commands(l.opts, after.since(l.before), float64(l.acks-l.acked), "publish")
 	r.latency("latency", l.latency)
 	return r, nil
 }

@@ -16,6 +16,7 @@ type Options struct {
 	Sources    string                            // "FROM-TO": addresses that connections come from; "" is the kernel's choice, and many on loopback
 	PIDs       []int                             // of the servers
 	RedisPIDs  []int                             // of what they keep their state in
+	Redis      string                            // its URL, to count its commands; "": they are not counted
 	Connects   float64                           // connections a second while a scenario sets up
 	Progress   func(what string, share float64)  // called while it runs; may be nil
 }
@@ -25,6 +26,8 @@ type usage struct {
 	at                  time.Time
 	server, redis, own  float64 // CPU seconds, user and system
 	serverRSS, redisRSS uint64  // bytes
+	commands            uint64  // that Redis ran, within scripts too
+	scripts             uint64  // of those, the scripts: a round trip each
 }
 
 func (o *Options) usage() (u usage, err error) {
@@ -35,6 +38,9 @@ func (o *Options) usage() (u usage, err error) {
 	if u.redis, u.redisRSS, err = processes(o.RedisPIDs); err != nil {
 		return u, fmt.Errorf("--redis-pid: %w", err)
 	}
+	if u.commands, u.scripts, err = redisCommands(o.Redis); err != nil {
+		return u, fmt.Errorf("--redis: %w", err)
+	}
 	u.own, _, err = processes([]int{os.Getpid()})
 	return u, err
 }
@@ -44,6 +50,8 @@ func (u usage) since(before usage) usage {
 	u.server -= before.server
 	u.redis -= before.redis
 	u.own -= before.own
+	u.commands -= min(u.commands, before.commands)
+	u.scripts -= min(u.scripts, before.scripts)
 	u.serverRSS -= min(u.serverRSS, before.serverRSS)
 	u.redisRSS -= min(u.redisRSS, before.redisRSS)
 	return u

@@ -39,11 +39,13 @@ type pool struct {
 	lost       uint64 // sessions that broke while open
 	lostReason error
 	resets     uint64
-	resuming   bool // sessions keep their positions
+	bytes      uint64 // that came in
+	resuming   bool   // sessions keep their positions
 
 	// Called by sessions; may be nil.
 	onOpen    func(*session)
 	delivered func(*session)
+	answered  func(*session) // a publish, either way
 	joined    func(*session, *wire.Joined)
 	presence  func(s *session, p *wire.Presence, size int)
 }
@@ -203,11 +205,20 @@ func (p *pool) acknowledged(s *session, offset uint64) {
 	p.acks++
 	s.room.stored++
 	s.room.head = max(s.room.head, offset)
+	p.wasAnswered(s)
 }
 
-func (p *pool) denied(err *wire.Error) {
+func (p *pool) denied(s *session, err *wire.Error) {
 	p.denials++
 	p.denial = err
+	p.wasAnswered(s)
+}
+
+func (p *pool) wasAnswered(s *session) {
+	s.answers++
+	if p.answered != nil {
+		p.answered(s)
+	}
 }
 
 // show calls the options' Progress a few times a second, until stop is called.

@@ -85,6 +85,14 @@ func (r *Report) cpu(o *Options, u usage, count float64, of string) {
 	r.add("bench_cpu_us_per_"+of, u.own*µs/count)
 }
 
+// commands adds what Redis ran for count of something.
+func (r *Report) commands(o *Options, u usage, count float64, of string) {
+	if o.Redis != "" {
+		r.add("redis_commands_per_"+of, float64(u.commands)/count)
+		r.add("redis_scripts_per_"+of, float64(u.scripts)/count)
+	}
+}
+
 // memory adds what each of some connections holds.
 func (r *Report) memory(o *Options, u usage, connections int) {
 	if len(o.PIDs) > 0 {

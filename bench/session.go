@@ -49,6 +49,7 @@ type session struct {
 
 	cursor    cursor
 	lastID    uint64                   // of the publishes
+	answers   uint64                   // to them
 	id        string                   // as the server calls this session
 	positions map[string]wire.Position // to resume from, where the pool resumes
 }
@@ -110,6 +111,7 @@ func (s *session) read() error {
 	case n == 0:
 		return io.ErrUnexpectedEOF
 	}
+	s.pool.bytes += uint64(n)
 	used, err := s.take(buf[:had+n])
 	if err != nil || s.state == away {
 		return err
@@ -227,7 +229,7 @@ func (s *session) frame(f any, size int) error {
 		}
 	case *wire.Error:
 		if f.ID >= firstID {
-			p.denied(f)
+			p.denied(s, f)
 			return nil
 		}
 		return f
@@ -332,6 +334,19 @@ func (s *session) publish(p *publication, at time.Duration) {
 	s.lastID++
 	s.pool.published++
 	if err := s.send(p.stamp(id, at)); err != nil {
+		s.lose(err)
+	}
+}
+
+// publishMany sends a publication n times, in one write.
+func (s *session) publishMany(p *publication, n int) {
+	var all []byte
+	for range n {
+		all = append(all, p.stamp(firstID+s.lastID, s.pool.clock())...)
+		s.lastID++
+		s.pool.published++
+	}
+	if err := s.send(all); err != nil {
 		s.lose(err)
 	}
 }

@@ -115,3 +115,45 @@ func TestGrowthOfNodes(t *testing.T) {
 		}
 	}
 }
+
+// A thousand join a room at the same time, each watching who is there: what they are told of each other is bounded by the
+// roster's intervals, not by the joins, and the nodes stay ready.
+func TestGrowthOfRoom(t *testing.T) {
+	const people, within = 1000, 4
+	redis := redistest.Start(t)
+	nodes := []*process{serve(t, redis), serve(t, redis)}
+	var asking sync.WaitGroup
+	done := make(chan struct{})
+	for _, n := range nodes {
+		asking.Go(func() {
+			for asked := 0; ; asked++ {
+				if n.metric("rookery_ready") != 1 {
+					t.Errorf("node %s was not ready when asked the %dth time", n.ID, asked)
+					return
+				}
+				select {
+				case <-done:
+					return
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+		})
+	}
+	found := benchmark(t, "gather", "--url="+nodes[0].url(), "--url="+nodes[1].url(), fmt.Sprint("--sessions=", people), fmt.Sprintf("--within=%ds", within))
+	close(done)
+	asking.Wait()
+	value := func(name string) float64 { return found[name].(float64) }
+	const intervals, names = 4, 100 // a second; in a frame
+	frames, most := value("presence_frames_per_member"), intervals*value("seconds_until_all_know")+1
+	t.Logf("%.2f frames, %.0f names and %.0f bytes a member in %.1f s", frames, value("presence_names_per_member"), value("presence_bytes_per_member"), value("seconds_until_all_know"))
+	if frames < 1 || frames > most {
+		t.Errorf("%.1f presence frames a member, want 1 to %.1f", frames, most)
+	}
+	if n := value("presence_names_per_member"); n > people || n > names*frames {
+		t.Errorf("%.1f names a member in %.1f frames", n, frames)
+	}
+	const bytes = 100 // of a name, and as many again of a frame
+	if n := value("presence_bytes_per_member"); n > bytes*(people+2*frames) {
+		t.Errorf("%.0f bytes a member", n)
+	}
+}

@@ -57,21 +57,26 @@ func (p *process) stop() {
 // A cluster is what is measured: nodes with their Redis, or the baseline alone.
 type cluster struct {
 	redis *process // nil: none
+	url   string   // of redis
 	nodes []*process
 }
 
 // startCluster runs two nodes and a Redis on free ports.
 func (s *suite) startCluster(ctx context.Context, flags ...string) (*cluster, error) {
-	c := &cluster{}
+	return s.startNodes(ctx, 2, flags...)
+}
+
+func (s *suite) startNodes(ctx context.Context, count int, flags ...string) (*cluster, error) {
 	port := strconv.Itoa(10_000 + rand.N(10_000))
+	c := &cluster{url: "redis://127.0.0.1:" + port}
 	var err error
 	c.redis, err = start(func(string) {}, "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
 	if err != nil {
 		return nil, fmt.Errorf("redis-server: %w", err)
 	}
-	for range 2 {
-		args := append([]string{"serve", "--redis=redis://127.0.0.1:" + port, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json"}, flags...)
+	for range count {
+		args := append([]string{"serve", "--redis=" + c.url, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json"}, flags...)
 		n, err := s.startServer(ctx, args...)
 		if err != nil {
 			c.stop()
@@ -191,7 +196,7 @@ func (c *cluster) flags() (flags []string) {
 		flags = append(flags, "--url=ws://"+n.addr+"/ws", "--pid="+n.pid())
 	}
 	if c.redis != nil {
-		flags = append(flags, "--redis-pid="+c.redis.pid())
+		flags = append(flags, "--redis-pid="+c.redis.pid(), "--redis="+c.url)
 	}
 	return flags
 }

@@ -1,5 +1,6 @@
 // Command suite runs every scenario of rookery bench against two nodes and a Redis that it starts, and writes what it
-// found beside the budgets into docs/benchmarks.md. With BENCH=quick it does less, and prints only.
+// found beside the budgets into docs/benchmarks.md. With the argument growth it measures how cost grows with nodes, topics and
+// people, and writes that part of the page. With BENCH=quick it does less, and prints only.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -23,6 +25,9 @@ type suite struct {
 	faults []string // of deliveries
 	begun  time.Time
 	limits limits // what auth and limits cost
+
+	mu    sync.Mutex // guards counting in grown, while nodes are asked whether they are ready
+	grown growth
 }
 
 // A row is one budget, or one figure without a budget.
@@ -69,7 +74,12 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, measure := range []func(context.Context) error{s.fanout, s.saturated, s.rooms, s.connect, s.resume, s.churn, s.authAndLimits, s.idle} {
+	grows := len(os.Args) > 1 && os.Args[1] == "growth"
+	measures := []func(context.Context) error{s.fanout, s.saturated, s.rooms, s.connect, s.resume, s.churn, s.authAndLimits, s.idle}
+	if grows {
+		measures = []func(context.Context) error{s.growth}
+	}
+	for _, measure := range measures {
 		if err := measure(ctx); err != nil {
 			return err
 		}
@@ -78,12 +88,28 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := s.document(after.others(before))
+	const page = "docs/benchmarks.md"
+	old, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	text := ""
+	switch others := after.others(before); {
+	case !grows:
+		text = withGrowth(s.document(others), growthOf(string(old)))
+	case s.quick:
+		text = s.growthSection(others)
+	default:
+		if err := s.drawNodes(); err != nil {
+			return err
+		}
+		text = withGrowth(string(old), s.growthSection(others))
+	}
 	if s.quick {
 		fmt.Print(text)
 		return nil
 	}
-	return os.WriteFile("docs/benchmarks.md", []byte(text), 0o644)
+	return os.WriteFile(page, []byte(text), 0o644)
 }
 
 // pick chooses by how much is wanted.

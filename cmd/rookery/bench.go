@@ -16,13 +16,16 @@ import (
 )
 
 type benchCmd struct {
-	Fanout   fanoutCmd   `cmd:"" help:"One session publishes, a thousand get it."`
-	Rooms    roomsCmd    `cmd:"" help:"Many small rooms, whose members publish in turn."`
-	Idle     idleCmd     `cmd:"" help:"Sessions that say nothing but their heartbeat: memory, and CPU time a minute."`
-	Connect  connectCmd  `cmd:"" help:"Sessions that come in, as fast as they are let in."`
-	Resume   resumeCmd   `cmd:"" help:"All sessions come back at once after a cut, and catch up."`
-	Churn    churnCmd    `cmd:"" name:"presence-churn" help:"A room that sees others come and go."`
-	Baseline baselineCmd `cmd:"" help:"Serve as little as can be served, to measure beside it."`
+	Fanout   fanoutCmd       `cmd:"" help:"One session publishes, a thousand get it."`
+	Rooms    roomsCmd        `cmd:"" help:"Many small rooms, whose members publish in turn."`
+	Idle     idleCmd         `cmd:"" help:"Sessions that say nothing but their heartbeat: memory, and CPU time a minute."`
+	Connect  connectCmd      `cmd:"" help:"Sessions that come in, as fast as they are let in."`
+	Resume   resumeCmd       `cmd:"" help:"All sessions come back at once after a cut, and catch up."`
+	Publish  benchPublishCmd `cmd:"" help:"Sessions that publish as fast as they are answered."`
+	Topics   topicsCmd       `cmd:"" help:"Many rooms in which nothing happens: joins a second, memory, and commands of Redis."`
+	Gather   gatherCmd       `cmd:"" help:"A room that everybody joins at the same time."`
+	Churn    churnCmd        `cmd:"" name:"presence-churn" help:"A room that sees others come and go."`
+	Baseline baselineCmd     `cmd:"" help:"Serve as little as can be served, to measure beside it."`
 }
 
 // benchFlags are what all scenarios take.
@@ -30,6 +33,7 @@ type benchFlags struct {
 	URL         []string `name:"url" default:"ws://127.0.0.1:8000/ws" env:"ROOKERY_BENCH_URL" help:"Address of a node (ws://); sessions connect to several in turn."`
 	PID         []int    `name:"pid" env:"ROOKERY_BENCH_PID" placeholder:"PID" help:"Process of a node on this machine, whose CPU time and memory are told; repeatable."`
 	RedisPID    []int    `name:"redis-pid" env:"ROOKERY_BENCH_REDIS_PID" placeholder:"PID" help:"Process of Redis, told apart; repeatable."`
+	Redis       string   `name:"redis" env:"ROOKERY_BENCH_REDIS" placeholder:"URL" help:"Redis of the nodes, whose commands are counted."`
 	Token       string   `name:"token" env:"ROOKERY_TOKEN" placeholder:"JWT" help:"Token of the one user that all sessions then are."`
 	AuthSecret  string   `name:"auth-secret" env:"ROOKERY_AUTH_SECRET" placeholder:"SECRET" help:"The secret that the nodes have as --auth-secret: each session gets a token of its own user."`
 	UserPrefix  string   `name:"user-prefix" default:"bench" env:"ROOKERY_BENCH_USER_PREFIX" help:"How users' names begin."`
@@ -69,17 +73,35 @@ type resumeCmd struct {
 	bench.Resume
 }
 
+type benchPublishCmd struct {
+	benchFlags
+	bench.Publish
+}
+
+type topicsCmd struct {
+	benchFlags
+	bench.Topics
+}
+
+type gatherCmd struct {
+	benchFlags
+	bench.Gather
+}
+
 type churnCmd struct {
 	benchFlags
 	bench.Churn
 }
 
-func (c *fanoutCmd) Run(ctx context.Context) error  { return c.run(ctx, &c.Fanout) }
-func (c *roomsCmd) Run(ctx context.Context) error   { return c.run(ctx, &c.Rooms) }
-func (c *idleCmd) Run(ctx context.Context) error    { return c.run(ctx, &c.Idle) }
-func (c *connectCmd) Run(ctx context.Context) error { return c.run(ctx, &c.Connect) }
-func (c *resumeCmd) Run(ctx context.Context) error  { return c.run(ctx, &c.Resume) }
-func (c *churnCmd) Run(ctx context.Context) error   { return c.run(ctx, &c.Churn) }
+func (c *fanoutCmd) Run(ctx context.Context) error       { return c.run(ctx, &c.Fanout) }
+func (c *roomsCmd) Run(ctx context.Context) error        { return c.run(ctx, &c.Rooms) }
+func (c *idleCmd) Run(ctx context.Context) error         { return c.run(ctx, &c.Idle) }
+func (c *connectCmd) Run(ctx context.Context) error      { return c.run(ctx, &c.Connect) }
+func (c *resumeCmd) Run(ctx context.Context) error       { return c.run(ctx, &c.Resume) }
+func (c *benchPublishCmd) Run(ctx context.Context) error { return c.run(ctx, &c.Publish) }
+func (c *topicsCmd) Run(ctx context.Context) error       { return c.run(ctx, &c.Topics) }
+func (c *gatherCmd) Run(ctx context.Context) error       { return c.run(ctx, &c.Gather) }
+func (c *churnCmd) Run(ctx context.Context) error        { return c.run(ctx, &c.Churn) }
 
 type baselineCmd struct {
 	Listen string `default:"127.0.0.1:8000" env:"ROOKERY_LISTEN" help:"Address to serve on."`
@@ -97,7 +119,7 @@ func (c *baselineCmd) Run(ctx context.Context) error {
 // run measures, prints what was found, and fails when a delivery did not come as it should.
 func (f *benchFlags) run(ctx context.Context, s scenario) error {
 	opts := &bench.Options{
-		URLs: f.URL, UserPrefix: f.UserPrefix, Sources: f.SourceRange, PIDs: f.PID, RedisPIDs: f.RedisPID, Connects: f.ConnectRate,
+		URLs: f.URL, UserPrefix: f.UserPrefix, Sources: f.SourceRange, PIDs: f.PID, RedisPIDs: f.RedisPID, Redis: f.Redis, Connects: f.ConnectRate,
 	}
 	switch {
 	case f.Token != "":
