@@ -85,6 +85,20 @@ func TestSVG(t *testing.T) {
 	}
 }
 
+// Bars are as high as their figures.
+func TestPlot(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := (&bench.Plot{Title: "cost", Names: []string{"one", "two"}, Bars: []float64{2, 8}}).WriteSVG(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`height="45.0" fill="#1f6feb"`, `height="180.0" fill="#1f6feb"`, ">one</text>", ">two</text>", "</svg>"} {
+		if !strings.Contains(b.String(), part) {
+			t.Errorf("the plot lacks %s: %s", part, &b)
+		}
+	}
+}
+
 // What is read off a frame's bytes is what JSON says.
 func FuzzField(f *testing.F) {
 	f.Add(uint64(0), "x")

@@ -157,3 +157,30 @@ func TestGrowthOfRoom(t *testing.T) {
 		t.Errorf("%.0f bytes a member", n)
 	}
 }
+
+// A node that hears a hundred times as many topics, in which nothing is said, asks Redis no more often: its sweep is one
+// script each 2 s, which looks at the topics of one of 64 partitions.
+func TestGrowthOfTopics(t *testing.T) {
+	t.Parallel()
+	const few, many, partitions = 15, 1500, 64
+	idle := func(topics int) (scripts, commands float64) {
+		redis := redistest.Start(t)
+		node := serve(t, redis)
+		found := benchmark(t, "topics", "--url="+node.url(), "--redis="+redis.URL(), fmt.Sprint("--topics=", topics), fmt.Sprint("--each=", topics/15), "--settle=1s", "--duration=8s")
+		if found["topics"] != float64(topics) {
+			t.Fatalf("found %v", found)
+		}
+		return found["redis_scripts_per_second"].(float64), found["redis_commands_per_second"].(float64)
+	}
+	scripts, commands := idle(few)
+	manyScripts, manyCommands := idle(many)
+	t.Logf("%d topics: %.2f scripts and %.1f commands a second; %d: %.2f and %.1f", few, scripts, commands, many, manyScripts, manyCommands)
+	if scripts == 0 || manyScripts > scripts+1.5 {
+		t.Errorf("%.2f scripts a second with %d topics, %.2f with %d", manyScripts, many, scripts, few)
+	}
+	// Two commands look at a topic, in every 64th sweep; partitions are not quite the same size.
+	const look, uneven = 2, 2
+	if most := commands + 5 + uneven*look*many/partitions/2; manyCommands > most {
+		t.Errorf("%.1f commands a second with %d topics, want at most %.1f: with %d they are %.1f", manyCommands, many, most, few, commands)
+	}
+}

@@ -36,3 +36,25 @@ func TestDocument(t *testing.T) {
 		}
 	}
 }
+
+// The part of the page that make growth writes stays as it is when make bench writes the page, and the other way round.
+func TestGrowthKeepsItsPart(t *testing.T) {
+	t.Parallel()
+	const first, second = growthBegins + "one\n" + growthEnds, growthBegins + "two\n" + growthEnds
+	if got := growthOf("# Page\n"); got != "" {
+		t.Errorf("a page without the part has %q", got)
+	}
+	page := withGrowth("# Page\n", first)
+	if page != "# Page\n\n"+first || growthOf(page) != first {
+		t.Errorf("added: %q", page)
+	}
+	if got := withGrowth(page+"more\n", second); got != "# Page\n\n"+second+"more\n" {
+		t.Errorf("replaced: %q", got)
+	}
+	if got := withGrowth("# New\n", growthOf(page)); got != "# New\n\n"+first {
+		t.Errorf("kept: %q", got)
+	}
+	if got := withGrowth("# New\n", ""); got != "# New\n" {
+		t.Errorf("there was none: %q", got)
+	}
+}
