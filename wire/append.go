@@ -278,7 +278,11 @@ func appendBool(dst []byte, name string, value bool) []byte {
 }
 
 func appendStrings(dst []byte, name string, values []string) []byte {
-	dst = append(appendName(dst, name), '[')
+	size := len(name) + 256 // what follows too
+	for _, v := range values {
+		size += len(v) + 3
+	}
+	dst = append(appendName(slices.Grow(dst, size), name), '[') // rosters are long
 	for i, v := range values {
 		if i > 0 {
 			dst = append(dst, ',')

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -183,6 +184,10 @@ func TestAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(100, do); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+	roster := wire.Members{Topic: "lobby", Roster: wire.Roster{Members: slices.Repeat([]string{"alice-the-first"}, 3000)}}
+	if n := testing.AllocsPerRun(10, func() { roster.Append(nil) }); n > 4 {
+		t.Errorf("a long roster: %v allocations: it was copied as it grew", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { wire.ParseCommand(publish) }); n > 4 {
 		t.Errorf("ParseCommand of a publish: %v allocations, want one for each string", n)
