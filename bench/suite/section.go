@@ -47,7 +47,7 @@ func (s *suite) growthSection(others float64) string {
 			figure(f.idle.number("redis_commands_per_second")), figure(f.idle.number("redis_scripts_per_second")),
 			figure(f.result.number(perDelivery)), figure(f.result.number("redis_cpu_us_per_publish")), 100*f.leftOut)
 	}
-	say("\nThe script of a publish runs 8 commands. What nodes do each second anyway (leases, probes, sweeps, timers, sanctions) is counted before, and taken off.\n" +
+	say("\nThe script of a publish runs 8 commands, and 2 more when it asks for the server's history, which it then knows for 100 ms. What nodes do each second anyway (leases, probes, sweeps, timers, sanctions) is counted before, and taken off.\n" +
 		"`TestGrowthOfNodes` in `faults` asserts these counts.\n\n![CPU of a publish by nodes](images/growth-nodes.svg)\n")
 	say("\nA node that has nobody in a topic does not hear of it: while %s messages went to rooms of another node, it heard %s, and used %s s of CPU a minute; before, while nothing was said at all, %s s.\n",
 		figure(g.deaf.published), figure(g.deaf.heard), figure(g.deaf.busy), figure(g.deaf.quiet))
@@ -61,18 +61,20 @@ func (s *suite) growthSection(others float64) string {
 	say("\nA sweep looks at one of 64 partitions each 2 s, with a script for each 256 topics: its scripts grow by one each 2 s for 16,384 topics, and none of them keeps Redis for longer than 256 topics take.\n")
 
 	say("\n### A room that everybody joins at once\n\nWithin 10 s, on two nodes, everybody watching who is there (`gather --sessions N --within 10s`).\n\n" +
-		"| people | all know how many they are after | presence frames a member | their names a member | their bytes a member | names in the answer to a join | all bytes a member | CPU of the nodes a join |\n|---|---|---|---|---|---|---|---|\n")
+		"| people | all are in after | all know how many they are after | presence frames a member | their names a member | their bytes a member | names in the answer to a join | all bytes a member | CPU of the nodes a join |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range g.gather {
-		say("| %s | %s s | %s | %s | %s | %s | %s | %s µs |\n", figure(r.number("people")), figure(r.number("seconds_until_all_know")), figure(r.number("presence_frames_per_member")), figure(r.number("presence_names_per_member")),
+		say("| %s | %s s | %s s | %s | %s | %s | %s | %s | %s µs |\n", figure(r.number("people")), figure(r.number("seconds_of_coming")), figure(r.number("seconds_until_all_know")), figure(r.number("presence_frames_per_member")), figure(r.number("presence_names_per_member")),
 			figure(r.number("presence_bytes_per_member")), figure(r.number("roster_names_per_join")), figure(r.number("received_bytes_per_member")), figure(r.number("server_cpu_us_per_join")))
 	}
 	say("\nThe nodes were asked %d times meanwhile whether they are ready, and %d times were not. Frames a member do not grow with the room: they are bounded by its intervals (`TestGather` in `bench`, `TestGrowthOfRoom` in `faults`).\n"+
-		"The answer to a join lists names up to 64 KiB.\n", g.asked, g.unready)
+		"Where all are in later than after 10 s, the machine was too busy to let them in as fast. The answer to a join lists names up to 64 KiB: most of a member's bytes.\n", g.asked, g.unready)
 
 	p := row{budget: publishesBudget, atLeast: true, runs: []float64{g.publish.number("publishes_per_second")}}
 	say("\n### Publishing\n\n| what | budget | measured | holds | CPU of the node a publish | of Redis | of the load generator |\n|---|---|---|---|---|---|---|\n"+
 		"| 100 sessions in pipelines, through one node into one Redis (`publish`) | %s | %s messages/s | %s | %s µs | %s µs | %s µs |\n",
 		p.wanted(), figure(p.measured()), p.holds(), figure(g.publish.number("server_cpu_us_per_publish")), figure(g.publish.number("redis_cpu_us_per_publish")), figure(g.publish.number("bench_cpu_us_per_publish")))
+	sum := g.publish.number("server_cpu_us_per_publish") + g.publish.number("redis_cpu_us_per_publish") + g.publish.number("bench_cpu_us_per_publish")
+	say("\nTogether that is %s µs of CPU a message. Two cores without anything else to do would make %s messages of it a second: that is arithmetic, and the budget is held or not by what was measured.\n", figure(sum), figure(2e6/sum))
 	s.million(say)
 	if len(s.faults) > 0 {
 		say("\n### Faults\n\nThese runs found something wrong, and their figures are worth little:\n\n")
