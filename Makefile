@@ -15,10 +15,10 @@ COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compos
 NODES    ?= 3 # of make up
 
 .NOTPARALLEL:
-.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench growth screenshots
+.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench growth screenshots test-compose test-kubernetes
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## make bin/rookery, which needs no library of the system
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/rookery ./cmd/rookery
@@ -39,6 +39,12 @@ go-test:
 
 js-test:
 	cd web && node --experimental-websocket --test --test-reporter=spec
+
+test-compose: ## try docker-compose.yml for real: five nodes in containers, under load and faults
+	scripts/test-compose
+
+test-kubernetes: ## build the manifests of deploy/kubernetes, and read them as Kubernetes does
+	cd deploy/kubernetes && go test -count=1 ./...
 
 check: ## look at the code: format, vet, staticcheck, structure
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run gofmt -w on:" $$files; exit 1; fi
