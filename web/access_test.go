@@ -116,6 +116,7 @@ func TestPhone(t *testing.T) {
 	p.Click("#menu")
 	p.Press(kb.Escape)
 	p.Until(`!document.getElementById("nav").checkVisibility() && document.activeElement.id === "menu"`)
+	p.Until(`online() === 1`)
 	p.Click("#online")
 	p.Until(`document.getElementById("people").checkVisibility() && ` + fits)
 	p.quiet()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -201,19 +202,43 @@ func (p *page) say(text string) {
 	p.Type("#text", text+"\r")
 }
 
+// scratch is a folder for all tests.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "rookery-web-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+var buildOnce = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(scratch, "rookery")
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %v\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// build makes the binary, once for all tests.
 func build(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "rookery")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	binary, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
 
 type node struct {
-	addr string // of the page
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	addr  string // of the page
+	admin string // of the server API
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
 }
 
 // startNode starts one node of the cluster on redis.
@@ -236,15 +261,16 @@ func serve(t *testing.T, binary string, flags ...string) *node {
 		t.Fatal(err)
 	}
 	n := &node{cmd: cmd, done: make(chan struct{})}
-	listening := make(chan string, 1)
+	type addresses struct{ Msg, Addr, Admin string }
+	listening := make(chan addresses, 1)
 	go func() {
 		defer close(n.done)
 		var all []string
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			all = append(all, lines.Text())
-			var l struct{ Msg, Addr string }
+			var l addresses
 			if json.Unmarshal(lines.Bytes(), &l) == nil && l.Msg == "listening" {
-				listening <- l.Addr
+				listening <- l
 			}
 		}
 		cmd.Wait()
@@ -254,7 +280,8 @@ func serve(t *testing.T, binary string, flags ...string) *node {
 		}
 	}()
 	t.Cleanup(n.kill)
-	n.addr = <-listening
+	l := <-listening
+	n.addr, n.admin = l.Addr, l.Admin
 	if n.addr == "" {
 		t.Fatal("the node did not start")
 	}

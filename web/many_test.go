@@ -130,10 +130,20 @@ func TestFirstMessage(t *testing.T) {
 	p.Do(speaker)
 	p.Do(`Promise.all(Array.from({ length: 50 }, (_, i) => bob.publish("lobby", { text: "message " + i })))`)
 	p.enter("alice")
+	p.Until(`document.querySelectorAll(".message").length === 50`)
+	p.Until(`PerformanceObserver.supportedEntryTypes.includes("layout-shift")`)
 	for range 5 {
 		p.Run(chromedp.Reload())
 		p.Until(`performance.getEntriesByName("first-message").length === 1 && document.querySelectorAll(".message").length === 50`)
 		t.Logf("first message after %s ms", p.Ask(`Math.round(performance.getEntriesByName("first-message")[0].startTime)`))
+		// Nothing that is there moves because something else comes (https://web.dev/articles/cls).
+		p.Do(`(() => { window.shifts = 0; new PerformanceObserver((list) => { for (const e of list.getEntries()) shifts += e.value; }).observe({ type: "layout-shift", buffered: true }); })()`)
+		p.Do(`new Promise((resolve) => setTimeout(resolve, 100))`)
+		if shifts := p.Ask(`shifts.toFixed(3)`); shifts > "0.100" {
+			t.Errorf("the layout shifted by %s", shifts)
+		} else {
+			t.Logf("layout shift %s", shifts)
+		}
 	}
 	p.quiet()
 }

@@ -106,16 +106,27 @@ func (p *Page) Run(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// within does what waits for an element, and not for ever.
+func (p *Page) within(selector string, action chromedp.Action[chromedp.Void]) {
+	p.tb.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, action); err != nil {
+		text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body.innerText`))
+		p.tb.Fatalf("%s: %v\nthe page shows:\n%s\nthe console: %q", selector, err, text, p.Complaints())
+	}
+}
+
 // Type types a text into the element that a CSS selector finds; "\r" is the Enter key.
 func (p *Page) Type(selector, text string) {
 	p.tb.Helper()
-	p.Run(chromedp.SendKeys(chromedp.CSS(selector), text))
+	p.within(selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // Click clicks on the element that a CSS selector finds.
 func (p *Page) Click(selector string) {
 	p.tb.Helper()
-	p.Run(chromedp.Click(chromedp.CSS(selector)))
+	p.within(selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
 // Press presses a key, with modifiers, in whatever has the focus. kb names those that are no characters.
