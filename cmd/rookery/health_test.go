@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -17,13 +18,14 @@ import (
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	binary := buildRookery(t)
-	status := http.StatusOK
+	var status atomic.Int32
+	status.Store(http.StatusOK)
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/readyz" {
 			t.Errorf("it asked for %s", r.URL.Path)
 		}
-		w.WriteHeader(status)
-		fmt.Fprintln(w, http.StatusText(status))
+		w.WriteHeader(int(status.Load()))
+		fmt.Fprintln(w, http.StatusText(int(status.Load())))
 	}))
 	defer node.Close()
 	addr := node.Listener.Addr().String()
@@ -39,7 +41,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s is ready: %q, %v", admin, said, err)
 		}
 	}
-	status = http.StatusServiceUnavailable
+	status.Store(http.StatusServiceUnavailable)
 	if said, err := ask(addr); err == nil || !strings.Contains(said, "503") || !strings.Contains(said, addr) {
 		t.Errorf("not ready: %q, %v", said, err)
 	}
