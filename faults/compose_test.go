@@ -87,6 +87,9 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// unkept leaves no connection behind.
+var unkept = http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
 func (c *composed) run(name string, args ...string) string {
 	c.t.Helper()
 	cmd := exec.Command(name, args...)
@@ -123,7 +126,7 @@ func (c *composed) ask(method, path string, body io.Reader, answer any) int {
 	}
 	r.Header.Set("Authorization", "Bearer "+os.Getenv("ROOKERY_API_KEY"))
 	r.Header.Set("Content-Type", "application/json")
-	w, err := http.DefaultClient.Do(r)
+	w, err := unkept.Do(r)
 	if err != nil {
 		return 0
 	}
@@ -181,7 +184,7 @@ func (c *composed) watched() {
 
 // values is how many values a query has.
 func (c *composed) values(query string) (n int) {
-	w, err := http.Get("http://" + c.prometheus + "/api/v1/query?query=" + url.QueryEscape(query))
+	w, err := unkept.Get("http://" + c.prometheus + "/api/v1/query?query=" + url.QueryEscape(query))
 	if err != nil {
 		return -1
 	}
