@@ -15,7 +15,7 @@ COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compos
 NODES    ?= 3 # of make up
 
 .NOTPARALLEL:
-.PHONY: help build run up test check deps go-test js-test fuzz soak drill failovers bench growth screenshots test-compose test-kubernetes
+.PHONY: help build run up test check deps go-test process-test js-test fuzz soak drill failovers bench growth screenshots test-compose test-kubernetes
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,10 +32,16 @@ up: ## run a cluster in containers: three nodes behind haproxy, Redis, Prometheu
 	ROOKERY_VERSION=$(VERSION) $(COMPOSE) up -d --build --scale node=$(NODES)
 	@echo "The chat page is at http://127.0.0.1:8000/, dashboards at http://127.0.0.1:3000/ (admin; the password is in .env)"
 
-test: deps check go-test js-test ## run all tests; on Debian, root gets what is missing installed
+test: deps check go-test process-test js-test ## run all tests; on Debian, root gets what is missing installed
+
+# Tests that run the binary, browsers and other programs, and have little to race in themselves.
+PROCESSES = ./faults ./web ./examples/... ./deploy/...
 
 go-test:
-	go test -race -p 2 -vet=off -timeout 10m $(TESTFLAGS) ./...
+	go test -race -p 2 -vet=off -timeout 10m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PROCESSES))")
+
+process-test:
+	go test -p 2 -vet=off -timeout 12m $(TESTFLAGS) $(PROCESSES)
 
 js-test:
 	cd web && node --experimental-websocket --test --test-reporter=spec
