@@ -166,7 +166,7 @@ func newLibrary(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOp
 	opts.OnPongReceived = func(context.Context, []byte) { l.spent = true; l.session.slowDown() }
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
 	var err error
-	if l.ws, err = websocket.Accept(&hijacker{ResponseWriter: w, library: l, take: take}, r, opts); err != nil {
+	if l.ws, err = websocket.Accept(&hijacker{ResponseWriter: w, lent: l, take: take}, r, opts); err != nil {
 		return nil, err
 	}
 	l.buffer.Reset(&l.port) // not by way of what the library put before it
@@ -176,8 +176,8 @@ func newLibrary(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOp
 // A hijacker gives the WebSocket library our socket, with small buffers.
 type hijacker struct {
 	http.ResponseWriter
-	library *library
-	take    func() (*socket, error)
+	lent *library
+	take func() (*socket, error)
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -185,7 +185,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	l := h.library
+	l := h.lent
 	l.port.socket = k
 	l.buffer = bufio.NewReaderSize(&l.port, readBuffer)
 	return &l.port, bufio.NewReadWriter(l.buffer, bufio.NewWriterSize(&l.port, writeBuffer)), nil
