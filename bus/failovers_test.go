@@ -93,6 +93,8 @@ func TestLossyFailovers(t *testing.T) {
 			more = len(page.Entries) > 0 && after < page.Head
 		}
 	}
+	l.mu.Lock() // members still read on
+	defer l.mu.Unlock()
 	t.Logf("%d failovers: %d messages acknowledged, %d positions seen, %d of them with two messages; %d resets, %d told of losses",
 		*failovers, l.acked.Load(), len(l.names), l.collisions, l.resets.Load(), l.lossy.Load())
 }
