@@ -150,8 +150,14 @@ func direct(alice, bob *page) {
 // act does something with a message by its toolbar.
 func (p *page) act(offset int, what string) {
 	p.t.Helper()
-	p.Do(fmt.Sprintf(`line(%d).focus()`, offset))
-	p.Click("#actions [data-act=" + what + "]")
+	// At once, for a line that is drawn anew meanwhile loses the focus.
+	p.Until(fmt.Sprintf(`(() => {
+		line(%d).focus();
+		const button = document.querySelector("#actions [data-act=%s]");
+		const shown = button.checkVisibility();
+		if (shown) button.click();
+		return shown;
+	})()`, offset, what))
 }
 
 // to goes to a room or a person.
