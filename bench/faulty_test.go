@@ -19,6 +19,7 @@ import (
 // A faulty server delivers as fault wants it.
 type faulty struct {
 	fault func(f *faulty, to *websocket.Conn)
+	late  time.Duration // from the acknowledgement to the skip of one's own last message
 
 	mu      sync.Mutex
 	frames  []string          // all messages so far. Guarded by mu.
@@ -58,11 +59,13 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			for _, member := range f.members {
 				if member != conn {
 					f.fault(f, member)
-				} else {
-					say(conn, string(wire.Skip{Topic: c.Topic, Offset: offset}.Append(nil)))
 				}
 			}
 			say(conn, string(wire.OK{ID: c.ID, Topic: c.Topic, Published: &wire.Published{Position: wire.Position{Epoch: "e", Offset: offset}}}.Append(nil)))
+			if offset == 30 {
+				time.Sleep(f.late)
+			}
+			say(conn, string(wire.Skip{Topic: c.Topic, Offset: offset}.Append(nil)))
 		}
 		f.mu.Unlock()
 	}
@@ -129,5 +132,21 @@ func TestFaultyServers(t *testing.T) {
 				t.Errorf("the report's error is %v, want something of %q", err, row.says)
 			}
 		})
+	}
+}
+
+// A skip that comes after everything else is waited for, and not taken for a message that is missing.
+func TestLateSkip(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(&faulty{fault: func(f *faulty, to *websocket.Conn) { say(to, f.last(1)) }, late: 300 * time.Millisecond})
+	t.Cleanup(server.Close)
+	r, err := (&bench.Fanout{Subscribers: 1, Rate: 15, Duration: time.Second, Payload: 32}).Run(t.Context(),
+		&bench.Options{URLs: []string{"ws" + strings.TrimPrefix(server.URL, "http")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exactly(t, values(r), map[string]float64{"deliveries_received": 30, "deliveries_missing": 0})
+	if err := r.Err(); err != nil {
+		t.Error(err)
 	}
 }

@@ -82,8 +82,19 @@ func (l *load) settle(ctx context.Context) error {
 	})
 	defer stop()
 	return l.wait(ctx, func() bool {
-		return late || l.acks+l.denials >= l.published && l.tally.received >= l.due()
+		return late || l.acks+l.denials >= l.published && l.tally.received >= l.due() && l.skipped()
 	})
+}
+
+// skipped tells whether those who publish have passed their own messages: the skip of one may come
+// after its acknowledgement and after all deliveries.
+func (l *load) skipped() bool {
+	for _, w := range l.writers {
+		if s := w.session; s.state == open && s.cursor.offset < s.room.head {
+			return false
+		}
+	}
+	return true
 }
 
 // due is how many deliveries are to come of what is acknowledged.
