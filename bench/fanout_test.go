@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/bench"
+	"github.com/rookery-chat/rookery/node"
 )
 
 // What one session publishes, every subscriber on every node gets, and each of them is counted.
@@ -22,11 +23,14 @@ func TestFanout(t *testing.T) {
 	}
 }
 
+// unlimited lets sessions do all that the machine can.
+var unlimited = node.Limits{Frames: 1e9, Bytes: 1e9, Publishes: 1e9}
+
 // Several sessions publish as fast as it arrives, and nothing is lost.
 func TestSaturate(t *testing.T) {
 	t.Parallel()
 	found := measure(t, &bench.Fanout{Subscribers: 20, Rate: 1, Duration: time.Second, Payload: 32, Saturate: true, Bound: time.Second},
-		&bench.Options{URLs: serve(t, 2, nil), UserPrefix: "bench"})
+		&bench.Options{URLs: serve(t, 2, &node.Options{Limits: unlimited}), UserPrefix: "bench"})
 	if found["published"] < 100 || found["deliveries_received"] != found["deliveries_expected"] || found["window"] < 1 {
 		t.Errorf("found %v", found)
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -9,7 +10,8 @@ import (
 // and a node limits how many a session may make.
 const saturators = 16
 
-// maxWindow is less than what a node's log holds of a topic.
+// maxWindow is how many messages are under way at most, to all members or to the slowest of them. It is less than what
+// a node's log holds of a topic: who is further behind than that cannot be made level.
 const maxWindow = 512
 
 // patientTries is how often in turn a greater window may be no better before the search ends: on a machine that others
@@ -56,7 +58,8 @@ func (l *load) push(ctx context.Context, window int, d time.Duration) (perSecond
 	end := l.begun + d
 	l.afterwards = func() {
 		answered := l.tally.received + l.denials*uint64(members)
-		for now := l.clock(); now < end && l.failed == nil && l.published*uint64(members) < answered+uint64(window*members); {
+		room := min(int64(answered/uint64(members))+int64(window)-int64(l.published), l.slack())
+		for now := l.clock(); room > 0 && now < end && l.failed == nil; room-- {
 			l.publish(now)
 		}
 	}
@@ -72,4 +75,15 @@ func (l *load) push(ctx context.Context, window int, d time.Duration) (perSecond
 	}
 	perSecond = float64(l.tally.received-l.deliveries) / (l.clock() - l.begun).Seconds()
 	return perSecond, time.Duration(l.latency.ValueAtQuantile(99)) * time.Microsecond, nil
+}
+
+// slack is how many more messages may be published before the slowest session may be maxWindow behind.
+func (l *load) slack() int64 {
+	slowest := uint64(math.MaxUint64)
+	for _, s := range l.sessions {
+		if s.state == open {
+			slowest = min(slowest, s.cursor.offset)
+		}
+	}
+	return maxWindow - int64(l.published-l.denials-slowest)
 }
