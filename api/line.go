@@ -40,7 +40,8 @@ const (
 //
 //	{"uid":"uid1","percent":"88%"}       published whole to @uid1: ok when the user is online
 //	{"uid":"*","text":"hello"}           published whole to everyone: ok when stored
-//	{"topic":"lobby","data":{"a":1}}     data published to a topic: ok when stored
+//	{"topic":"lobby","data":{"a":1}}     data published to a room: ok when stored
+//	{"topic":"@uid1","data":{"a":1}}     data published to an inbox: ok when the user is online
 //
 // Lines end with LF or CRLF, and the last may end with the connection. A field "secret"
 // is taken out of what is published.
@@ -196,18 +197,17 @@ func (l *Line) push(ctx context.Context, line []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
 	defer cancel()
 	receipt, err := l.backend.Publish(ctx, p.topic, Message{Data: p.data, From: pushedFrom})
-	if err == nil && p.targeted && receipt.Reached == 0 {
+	if err == nil && wire.IsInbox(p.topic) && receipt.Reached == 0 {
 		return errOffline
 	}
 	return err
 }
 
-// A push is what one line asks for. targeted: it is ok only when its user is online.
+// A push is what one line asks for.
 type push struct {
-	topic    string
-	data     json.RawMessage
-	secret   string
-	targeted bool
+	topic  string
+	data   json.RawMessage
+	secret string
 }
 
 // parsePush reads a line. Its errors say nothing of what stands in the line's fields.
@@ -240,7 +240,7 @@ func parsePush(line []byte) (p push, err error) {
 	}
 	if uid, ok := values["uid"]; ok {
 		p.data = whole
-		p.topic, p.targeted, err = target(uid)
+		p.topic, err = target(uid)
 		return p, err
 	}
 	topic, named := values["topic"]
@@ -257,13 +257,13 @@ func parsePush(line []byte) (p push, err error) {
 }
 
 // target returns the topic that a uid stands for.
-func target(uid json.RawMessage) (topic string, targeted bool, err error) {
+func target(uid json.RawMessage) (topic string, err error) {
 	name, err := text("uid", uid)
 	if err != nil || name == wire.Everyone {
-		return wire.Everyone, false, err
+		return wire.Everyone, err
 	}
 	user, err := wire.CheckUser(name)
-	return wire.Inbox(user), true, err
+	return wire.Inbox(user), err
 }
 
 // text returns a JSON string.
