@@ -13,169 +13,169 @@ const message = (offset, from, data, fields = {}) => ({ topic: "lobby", offset, 
 
 // shown is what a conversation says, as lines.
 const shown = (c) =>
-  c.items.filter((item) => item.message).map((item) => {
-    const { text, deleted, edited, reactions } = c.look(item);
-    const marks = reactions.map(({ emoji, names }) => `${emoji}${names}`).join(" ");
-    return `${item.message.from}: ${deleted ? "-" : text}${edited ? "*" : ""}${marks && ` [${marks}]`}`;
-  });
+	c.items.filter((item) => item.message).map((item) => {
+		const { text, deleted, edited, reactions } = c.look(item);
+		const marks = reactions.map(({ emoji, names }) => `${emoji}${names}`).join(" ");
+		return `${item.message.from}: ${deleted ? "-" : text}${edited ? "*" : ""}${marks && ` [${marks}]`}`;
+	});
 
 // shuffled gives every order of a few things.
 function* orders(all) {
-  if (all.length <= 1) return yield all;
-  for (let i = 0; i < all.length; i++) for (const rest of orders(all.toSpliced(i, 1))) yield [all[i], ...rest];
+	if (all.length <= 1) return yield all;
+	for (let i = 0; i < all.length; i++) for (const rest of orders(all.toSpliced(i, 1))) yield [all[i], ...rest];
 }
 
 test("the order of arrival does not matter", () => {
-  const all = [
-    message(1, "ann", "one"),
-    message(2, "bob", { text: "two" }),
-    message(3, "ann", { kind: "edit", of: 1, text: "uno" }),
-    message(4, "ann", { kind: "edit", of: 1, text: "ein" }),
-    message(5, "bob", { kind: "reaction", of: 1, emoji: "+" }),
-    message(6, "bob", { kind: "reaction", of: 1, emoji: "+", on: false }),
-    message(7, "cat", { kind: "reaction", of: 1, emoji: "+" }),
-  ];
-  for (const order of orders(all)) {
-    const c = new Conversation("lobby");
-    for (const m of [...order, ...order]) c.take(m);
-    assert.deepEqual(shown(c), ["ann: ein* [+cat]", "bob: two"]);
-  }
+	const all = [
+		message(1, "ann", "one"),
+		message(2, "bob", { text: "two" }),
+		message(3, "ann", { kind: "edit", of: 1, text: "uno" }),
+		message(4, "ann", { kind: "edit", of: 1, text: "ein" }),
+		message(5, "bob", { kind: "reaction", of: 1, emoji: "+" }),
+		message(6, "bob", { kind: "reaction", of: 1, emoji: "+", on: false }),
+		message(7, "cat", { kind: "reaction", of: 1, emoji: "+" }),
+	];
+	for (const order of orders(all)) {
+		const c = new Conversation("lobby");
+		for (const m of [...order, ...order]) c.take(m);
+		assert.deepEqual(shown(c), ["ann: ein* [+cat]", "bob: two"]);
+	}
 });
 
 test("only authors change their messages", () => {
-  const c = new Conversation("lobby");
-  c.take(message(1, "ann", "one"));
-  c.take(message(2, "bob", { kind: "edit", of: 1, text: "forged" }));
-  c.take(message(3, "bob", { kind: "delete", of: 1 }));
-  assert.deepEqual(shown(c), ["ann: one"]);
-  c.take(message(4, "ann", { kind: "delete", of: 1 }));
-  c.take(message(5, "ann", { kind: "edit", of: 1, text: "back" }));
-  assert.deepEqual(shown(c), ["ann: -"]);
+	const c = new Conversation("lobby");
+	c.take(message(1, "ann", "one"));
+	c.take(message(2, "bob", { kind: "edit", of: 1, text: "forged" }));
+	c.take(message(3, "bob", { kind: "delete", of: 1 }));
+	assert.deepEqual(shown(c), ["ann: one"]);
+	c.take(message(4, "ann", { kind: "delete", of: 1 }));
+	c.take(message(5, "ann", { kind: "edit", of: 1, text: "back" }));
+	assert.deepEqual(shown(c), ["ann: -"]);
 });
 
 test("between two people, ids name messages, and authors are part of the name", () => {
-  const c = new Conversation("@bob");
-  c.take(message(10, "ann", { text: "hi", id: "x" }));
-  c.take(message(11, "bob", { kind: "edit", of: "x", text: "forged" }));
-  c.take(message(12, "bob", { text: "me too", id: "x" })); // the same id, by another
-  c.take(message(13, "bob", { kind: "reaction", of: "x", by: "ann", emoji: "+" }));
-  c.take(message(14, "bob", { kind: "edit", of: "x", text: "me three" }));
-  assert.deepEqual(shown(c), ["ann: hi [+bob]", "bob: me three*"]);
-  assert.equal(c.refer(c.items[0]).by, "ann");
-  c.take(message(15, "bob", "of another program"));
-  assert.equal(c.refer(c.items[2]), null);
+	const c = new Conversation("@bob");
+	c.take(message(10, "ann", { text: "hi", id: "x" }));
+	c.take(message(11, "bob", { kind: "edit", of: "x", text: "forged" }));
+	c.take(message(12, "bob", { text: "me too", id: "x" })); // the same id, by another
+	c.take(message(13, "bob", { kind: "reaction", of: "x", by: "ann", emoji: "+" }));
+	c.take(message(14, "bob", { kind: "edit", of: "x", text: "me three" }));
+	assert.deepEqual(shown(c), ["ann: hi [+bob]", "bob: me three*"]);
+	assert.equal(c.refer(c.items[0]).by, "ann");
+	c.take(message(15, "bob", "of another program"));
+	assert.equal(c.refer(c.items[2]), null);
 });
 
 test("another life of the log is not touched by the first", () => {
-  const c = new Conversation("lobby");
-  c.take(message(1, "ann", "old"));
-  c.restart(0);
-  c.note("Messages are missing here", { kind: "missing" });
-  c.take(message(1, "ann", "new"));
-  c.take(message(2, "ann", { kind: "edit", of: 1, text: "newer" }));
-  assert.deepEqual(shown(c), ["ann: old", "ann: newer*"]);
-  assert.equal(c.items[1].note.kind, "missing");
-  assert.equal(c.refer(c.items[0]), null);
-  assert.deepEqual(c.refer(c.items[2]), { of: 1 });
+	const c = new Conversation("lobby");
+	c.take(message(1, "ann", "old"));
+	c.restart(0);
+	c.note("Messages are missing here", { kind: "missing" });
+	c.take(message(1, "ann", "new"));
+	c.take(message(2, "ann", { kind: "edit", of: 1, text: "newer" }));
+	assert.deepEqual(shown(c), ["ann: old", "ann: newer*"]);
+	assert.equal(c.items[1].note.kind, "missing");
+	assert.equal(c.refer(c.items[0]), null);
+	assert.deepEqual(c.refer(c.items[2]), { of: 1 });
 });
 
 test("an item's index stays, whatever comes before it or goes", () => {
-  const c = new Conversation("lobby");
-  c.take(message(100, "ann", "m"));
-  const at = c.end - 1;
-  const item = c.at(at);
-  for (let offset = 99; offset > 50; offset--) c.take(message(offset, "ann", "m"));
-  assert.equal(c.at(at), item);
-  for (let offset = 101; offset < 20_000; offset++) c.take(message(offset, "ann", "m"));
-  assert.equal(c.at(at), item);
-  const last = c.at(c.end - 1);
-  const end = c.end;
-  c.trim();
-  assert.ok(c.items.length <= 10_000 && c.more && c.first === c.items[0].offset);
-  assert.equal(c.end, end);
-  assert.equal(c.at(end - 1), last);
+	const c = new Conversation("lobby");
+	c.take(message(100, "ann", "m"));
+	const at = c.end - 1;
+	const item = c.at(at);
+	for (let offset = 99; offset > 50; offset--) c.take(message(offset, "ann", "m"));
+	assert.equal(c.at(at), item);
+	for (let offset = 101; offset < 20_000; offset++) c.take(message(offset, "ann", "m"));
+	assert.equal(c.at(at), item);
+	const last = c.at(c.end - 1);
+	const end = c.end;
+	c.trim();
+	assert.ok(c.items.length <= 10_000 && c.more && c.first === c.items[0].offset);
+	assert.equal(c.end, end);
+	assert.equal(c.at(end - 1), last);
 });
 
 test("what refers to nothing is shown for what it is", () => {
-  for (const data of [
-    { kind: "edit", of: "1", text: "x" },
-    { kind: "edit", of: 1 },
-    { kind: "edit", of: -1, text: "x" },
-    { kind: "reaction", of: 1, emoji: "two words" },
-    { kind: "reaction", of: 1, emoji: "x".repeat(17) },
-    { kind: "nonsense", of: 1 },
-    { kind: "reply", of: 1, text: {} },
-    "edit",
-    null,
-    [],
-    7,
-  ]) assert.equal(kindOf(data, false), "", JSON.stringify(data));
-  assert.equal(kindOf({ kind: "reaction", of: "x", emoji: "+" }, true), ""); // by whom?
-  assert.deepEqual(contentOf("hi"), { text: "hi" });
-  assert.equal(contentOf({ text: "hi" }).text, "hi");
-  assert.deepEqual(contentOf(7), { text: "7", raw: true });
-  assert.deepEqual(contentOf(null), { text: "null", raw: true });
-  assert.deepEqual(contentOf({ percent: "88%" }), { text: '{"percent":"88%"}', raw: true });
+	for (const data of [
+		{ kind: "edit", of: "1", text: "x" },
+		{ kind: "edit", of: 1 },
+		{ kind: "edit", of: -1, text: "x" },
+		{ kind: "reaction", of: 1, emoji: "two words" },
+		{ kind: "reaction", of: 1, emoji: "x".repeat(17) },
+		{ kind: "nonsense", of: 1 },
+		{ kind: "reply", of: 1, text: {} },
+		"edit",
+		null,
+		[],
+		7,
+	]) assert.equal(kindOf(data, false), "", JSON.stringify(data));
+	assert.equal(kindOf({ kind: "reaction", of: "x", emoji: "+" }, true), ""); // by whom?
+	assert.deepEqual(contentOf("hi"), { text: "hi" });
+	assert.equal(contentOf({ text: "hi" }).text, "hi");
+	assert.deepEqual(contentOf(7), { text: "7", raw: true });
+	assert.deepEqual(contentOf(null), { text: "null", raw: true });
+	assert.deepEqual(contentOf({ percent: "88%" }), { text: '{"percent":"88%"}', raw: true });
 });
 
 test("a file is data of base64, and only some types are pictures", () => {
-  const url = (type, content = "aGk=") => ({ name: "f", url: `data:${type};base64,${content}` });
-  assert.equal(fileOf(url("image/png")).picture, true);
-  assert.equal(fileOf(url("image/png")).size, 2);
-  assert.equal(fileOf(url("image/svg+xml")).picture, false);
-  assert.equal(fileOf(url("text/html")).picture, false);
-  for (const bad of [null, "x", {}, { name: "f" }, { name: 7, url: "data:,x" }, { name: "f", url: "javascript:alert(1)" }, { name: "f", url: "https://x/y.png" }, url("text/html", "<b>"), url("image/png;x=y")]) {
-    assert.equal(fileOf(bad), null, JSON.stringify(bad));
-  }
-  assert.equal(fileOf({ ...url("image/png"), width: 1e9, height: 4 }).width, 0);
-  assert.equal(fileOf({ ...url("image/png"), width: 8, height: "4" }).width, 0);
+	const url = (type, content = "aGk=") => ({ name: "f", url: `data:${type};base64,${content}` });
+	assert.equal(fileOf(url("image/png")).picture, true);
+	assert.equal(fileOf(url("image/png")).size, 2);
+	assert.equal(fileOf(url("image/svg+xml")).picture, false);
+	assert.equal(fileOf(url("text/html")).picture, false);
+	for (const bad of [null, "x", {}, { name: "f" }, { name: 7, url: "data:,x" }, { name: "f", url: "javascript:alert(1)" }, { name: "f", url: "https://x/y.png" }, url("text/html", "<b>"), url("image/png;x=y")]) {
+		assert.equal(fileOf(bad), null, JSON.stringify(bad));
+	}
+	assert.equal(fileOf({ ...url("image/png"), width: 1e9, height: 4 }).width, 0);
+	assert.equal(fileOf({ ...url("image/png"), width: 8, height: "4" }).width, 0);
 });
 
 test("text has links and code in it", () => {
-  const parts = (text) => parse(text).map(({ kind, text: t }) => `${kind}:${t}`);
-  assert.deepEqual(parts("see https://a.example/x(y). ok"), ["text:see ", "link:https://a.example/x(y)", "text:. ok"]);
-  assert.deepEqual(parts("(http://a.example/)"), ["text:(", "link:http://a.example/", "text:)"]);
-  assert.deepEqual(parts("run `x < y` now"), ["text:run ", "code:x < y", "text: now"]);
-  assert.deepEqual(parts("```js\nlet x;\n```"), ["block:let x;"]);
-  assert.deepEqual(parts("`https://a.example`"), ["code:https://a.example"]);
-  assert.deepEqual(parts("javascript:alert(1) data:text/html,x ftp://x https:// `"), ["text:javascript:alert(1) data:text/html,x ftp://x https:// `"]);
-  for (const text of ["", "```", "``", "a`b`c", "``` `` `", "https://[", "<b>https://x\"onclick=y</b>"]) {
-    const marks = /[`\n]/g;
-    assert.equal(parse(text).map((p) => p.text).join("").replace(marks, ""), text.replace(marks, ""));
-  }
+	const parts = (text) => parse(text).map(({ kind, text: t }) => `${kind}:${t}`);
+	assert.deepEqual(parts("see https://a.example/x(y). ok"), ["text:see ", "link:https://a.example/x(y)", "text:. ok"]);
+	assert.deepEqual(parts("(http://a.example/)"), ["text:(", "link:http://a.example/", "text:)"]);
+	assert.deepEqual(parts("run `x < y` now"), ["text:run ", "code:x < y", "text: now"]);
+	assert.deepEqual(parts("```js\nlet x;\n```"), ["block:let x;"]);
+	assert.deepEqual(parts("`https://a.example`"), ["code:https://a.example"]);
+	assert.deepEqual(parts("javascript:alert(1) data:text/html,x ftp://x https:// `"), ["text:javascript:alert(1) data:text/html,x ftp://x https:// `"]);
+	for (const text of ["", "```", "``", "a`b`c", "``` `` `", "https://[", "<b>https://x\"onclick=y</b>"]) {
+		const marks = /[`\n]/g;
+		assert.equal(parse(text).map((p) => p.text).join("").replace(marks, ""), text.replace(marks, ""));
+	}
 });
 
 test("unread messages are counted by person, and marks are written only where one offset cannot tell", () => {
-  const inbox = new Inbox("me");
-  const take = (offset, from, data = "x", to) => inbox.take(message(offset, from, data, { topic: "@me", to }));
-  take(1, "carol");
-  take(2, "bob");
-  take(3, "me", "to bob", "bob");
-  take(4, "bob");
-  const [bob, carol] = [inbox.person("bob"), inbox.person("carol")];
-  const counts = () => [inbox.unread(bob).length, inbox.unread(carol).length];
-  assert.deepEqual(counts(), [2, 1]);
-  assert.deepEqual(shown(bob), ["bob: x", "me: to bob", "bob: x"]);
+	const inbox = new Inbox("me");
+	const take = (offset, from, data = "x", to) => inbox.take(message(offset, from, data, { topic: "@me", to }));
+	take(1, "carol");
+	take(2, "bob");
+	take(3, "me", "to bob", "bob");
+	take(4, "bob");
+	const [bob, carol] = [inbox.person("bob"), inbox.person("carol")];
+	const counts = () => [inbox.unread(bob).length, inbox.unread(carol).length];
+	assert.deepEqual(counts(), [2, 1]);
+	assert.deepEqual(shown(bob), ["bob: x", "me: to bob", "bob: x"]);
 
-  // Carol waits before bob: the one offset cannot move, so there is a mark.
-  assert.deepEqual(inbox.seen(bob, 4), { read: 0, mark: { kind: "mark", with: "bob", offset: 4 } });
-  assert.deepEqual(counts(), [0, 1]);
-  take(5, "me", { kind: "mark", with: "bob", offset: 4 });
-  assert.equal(inbox.people.has("me"), false);
-  take(6, "bob");
-  assert.deepEqual(counts(), [1, 1]);
-  // When carol is read, the offset moves to before what bob wrote since.
-  assert.deepEqual(inbox.seen(carol, 1), { read: 5, mark: null });
-  assert.deepEqual(inbox.seen(bob, 6), { read: 6, mark: null });
-  assert.deepEqual(counts(), [0, 0]);
+	// Carol waits before bob: the one offset cannot move, so there is a mark.
+	assert.deepEqual(inbox.seen(bob, 4), { read: 0, mark: { kind: "mark", with: "bob", offset: 4 } });
+	assert.deepEqual(counts(), [0, 1]);
+	take(5, "me", { kind: "mark", with: "bob", offset: 4 });
+	assert.equal(inbox.people.has("me"), false);
+	take(6, "bob");
+	assert.deepEqual(counts(), [1, 1]);
+	// When carol is read, the offset moves to before what bob wrote since.
+	assert.deepEqual(inbox.seen(carol, 1), { read: 5, mark: null });
+	assert.deepEqual(inbox.seen(bob, 6), { read: 6, mark: null });
+	assert.deepEqual(counts(), [0, 0]);
 
-  // Another device has only the log: the same counts.
-  const other = new Inbox("me");
-  other.take(message(5, "me", { kind: "mark", with: "bob", offset: 4 }));
-  other.take(message(4, "bob", "x"));
-  other.take(message(1, "carol", "x"));
-  assert.deepEqual([other.unread(other.person("bob")).length, other.unread(other.person("carol")).length], [0, 1]);
-  // A mark that bob writes is only bob's words.
-  other.take(message(7, "carol", { kind: "mark", with: "carol", offset: 9 }));
-  assert.equal(other.unread(other.person("carol")).length, 2);
+	// Another device has only the log: the same counts.
+	const other = new Inbox("me");
+	other.take(message(5, "me", { kind: "mark", with: "bob", offset: 4 }));
+	other.take(message(4, "bob", "x"));
+	other.take(message(1, "carol", "x"));
+	assert.deepEqual([other.unread(other.person("bob")).length, other.unread(other.person("carol")).length], [0, 1]);
+	// A mark that bob writes is only bob's words.
+	other.take(message(7, "carol", { kind: "mark", with: "carol", offset: 9 }));
+	assert.equal(other.unread(other.person("carol")).length, 2);
 });

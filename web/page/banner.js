@@ -7,12 +7,12 @@ let timer = 0;
 
 // banner shows a text; state is "lost", "recovered", "missing" or "failed".
 export function banner(text, state = "") {
-  clearTimeout(timer);
-  const b = $("banner");
-  b.dataset.state = state;
-  $("banner-text").textContent = text;
-  b.hidden = !text;
-  if (state === "recovered") timer = setTimeout(() => banner(""), BRIEF);
+	clearTimeout(timer);
+	const b = $("banner");
+	b.dataset.state = state;
+	$("banner-text").textContent = text;
+	b.hidden = !text;
+	if (state === "recovered") timer = setTimeout(() => banner(""), BRIEF);
 }
 
 $("banner-close").addEventListener("click", () => banner(""));

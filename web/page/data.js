@@ -13,58 +13,58 @@ const isShort = (v) => typeof v === "string" && v.length > 0 && v.length <= SHOR
 
 // kindOf tells which kind of message data is: "" where it refers to nothing, also when it tries to.
 export function kindOf(data, direct) {
-  if (!isObject(data) || !KINDS.includes(data.kind)) return "";
-  const { kind, of, by, text, emoji } = data;
-  if (direct ? !isShort(of) : !(Number.isSafeInteger(of) && of > 0)) return "";
-  if (direct && (kind === "reply" || kind === "reaction") && typeof by !== "string") return "";
-  if ((kind === "reply" || kind === "edit") && typeof text !== "string") return "";
-  if (kind === "reaction" && (typeof emoji !== "string" || !/^\S{1,16}$/.test(emoji))) return "";
-  return kind;
+	if (!isObject(data) || !KINDS.includes(data.kind)) return "";
+	const { kind, of, by, text, emoji } = data;
+	if (direct ? !isShort(of) : !(Number.isSafeInteger(of) && of > 0)) return "";
+	if (direct && (kind === "reply" || kind === "reaction") && typeof by !== "string") return "";
+	if ((kind === "reply" || kind === "edit") && typeof text !== "string") return "";
+	if (kind === "reaction" && (typeof emoji !== "string" || !/^\S{1,16}$/.test(emoji))) return "";
+	return kind;
 }
 
 // targetOf names the message that a kind refers to; refOf is the name of a message.
 // Only their authors may edit and delete: between two people the author is part of the name.
 export function targetOf({ from = "", data }, direct) {
-  if (!direct) return String(data.of);
-  return `${data.kind === "edit" || data.kind === "delete" ? from : data.by}/${data.of}`;
+	if (!direct) return String(data.of);
+	return `${data.kind === "edit" || data.kind === "delete" ? from : data.by}/${data.of}`;
 }
 
 export function refOf({ from = "", offset, data }, direct) {
-  if (!direct) return String(offset);
-  return isObject(data) && isShort(data.id) ? `${from}/${data.id}` : "";
+	if (!direct) return String(offset);
+	return isObject(data) && isShort(data.id) ? `${from}/${data.id}` : "";
 }
 
 // contentOf is what a message says: {text, file}, or {text, raw} of other programs' JSON.
 export function contentOf(data) {
-  if (typeof data === "string") return { text: data };
-  if (isObject(data)) {
-    const file = fileOf(data.file);
-    if (typeof data.text === "string" && (data.text || file)) return { text: data.text, file };
-    if (file) return { text: "", file };
-  }
-  return { text: JSON.stringify(data), raw: true };
+	if (typeof data === "string") return { text: data };
+	if (isObject(data)) {
+		const file = fileOf(data.file);
+		if (typeof data.text === "string" && (data.text || file)) return { text: data.text, file };
+		if (file) return { text: "", file };
+	}
+	return { text: JSON.stringify(data), raw: true };
 }
 
 // fileOf reads {"name", "url": "data:…;base64,…", "width", "height"}; null when it is none.
 export function fileOf(file) {
-  if (!isObject(file) || typeof file.name !== "string" || typeof file.url !== "string") return null;
-  const match = /^data:([a-z]+\/[a-z0-9.+-]+);base64,([A-Za-z0-9+/]+={0,2})$/.exec(file.url);
-  if (!match) return null;
-  const [, type, base64] = match;
-  const side = (n) => (Number.isInteger(n) && n > 0 && n < 20_000 ? n : 0);
-  return {
-    name: file.name.slice(0, 200) || "file",
-    size: Math.floor((base64.length * 3) / 4) - (base64.match(/=+$/)?.[0].length ?? 0),
-    picture: PICTURES.includes(type),
-    url: file.url,
-    base64,
-    width: side(file.height) && side(file.width),
-    height: side(file.width) && side(file.height),
-  };
+	if (!isObject(file) || typeof file.name !== "string" || typeof file.url !== "string") return null;
+	const match = /^data:([a-z]+\/[a-z0-9.+-]+);base64,([A-Za-z0-9+/]+={0,2})$/.exec(file.url);
+	if (!match) return null;
+	const [, type, base64] = match;
+	const side = (n) => (Number.isInteger(n) && n > 0 && n < 20_000 ? n : 0);
+	return {
+		name: file.name.slice(0, 200) || "file",
+		size: Math.floor((base64.length * 3) / 4) - (base64.match(/=+$/)?.[0].length ?? 0),
+		picture: PICTURES.includes(type),
+		url: file.url,
+		base64,
+		width: side(file.height) && side(file.width),
+		height: side(file.width) && side(file.height),
+	};
 }
 
 // markOf reads what this page writes into the own inbox: that a person's messages are read.
 export function markOf(data) {
-  if (!isObject(data) || data.kind !== "mark") return null;
-  return typeof data.with === "string" && Number.isSafeInteger(data.offset) ? data : null;
+	if (!isObject(data) || data.kind !== "mark") return null;
+	return typeof data.with === "string" && Number.isSafeInteger(data.offset) ? data : null;
 }

@@ -7,57 +7,57 @@ const SHRUNK = [1600, 1200, 900, 640, 480, 320]; // pixels to try for a picture 
 
 // most is how large a file may be: base64 makes four characters of three bytes.
 export function most(maxFrame) {
-  return Math.floor(((maxFrame - ROOM) / 4) * 3);
+	return Math.floor(((maxFrame - ROOM) / 4) * 3);
 }
 
 // read makes a message's data of a File. A picture that is too large is made smaller; any
 // other file that is throws an error for people.
 export async function read(file, maxFrame) {
-  const limit = most(maxFrame);
-  const name = (file.name || "picture.png").slice(-150).toWellFormed?.() ?? "file";
-  const size = file.type.startsWith("image/") ? await sizeOf(file) : null;
-  let blob = file;
-  if (file.size > limit && size && file.type !== "image/gif") blob = await shrink(file, size, limit);
-  if (blob.size > limit) {
-    throw new Error(`${name} has ${bytes(file.size)}: at most ${bytes(limit)} fit into one message here.`);
-  }
-  const measure = size && { width: size.width, height: size.height };
-  return { text: "", file: { name, ...measure, url: await dataURL(blob) } };
+	const limit = most(maxFrame);
+	const name = (file.name || "picture.png").slice(-150).toWellFormed?.() ?? "file";
+	const size = file.type.startsWith("image/") ? await sizeOf(file) : null;
+	let blob = file;
+	if (file.size > limit && size && file.type !== "image/gif") blob = await shrink(file, size, limit);
+	if (blob.size > limit) {
+		throw new Error(`${name} has ${bytes(file.size)}: at most ${bytes(limit)} fit into one message here.`);
+	}
+	const measure = size && { width: size.width, height: size.height };
+	return { text: "", file: { name, ...measure, url: await dataURL(blob) } };
 }
 
 async function sizeOf(file) {
-  try {
-    const bitmap = await createImageBitmap(file);
-    const { width, height } = bitmap;
-    bitmap.close();
-    return { width, height };
-  } catch {
-    return null; // no picture that this browser knows
-  }
+	try {
+		const bitmap = await createImageBitmap(file);
+		const { width, height } = bitmap;
+		bitmap.close();
+		return { width, height };
+	} catch {
+		return null; // no picture that this browser knows
+	}
 }
 
 async function shrink(file, { width, height }, limit) {
-  for (const side of SHRUNK) {
-    const scale = Math.min(1, side / Math.max(width, height));
-    const bitmap = await createImageBitmap(file, { resizeWidth: Math.ceil(width * scale), resizeHeight: Math.ceil(height * scale), resizeQuality: "high" });
-    const canvas = document.createElement("canvas");
-    canvas.width = bitmap.width;
-    canvas.height = bitmap.height;
-    canvas.getContext("2d").drawImage(bitmap, 0, 0);
-    bitmap.close();
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/webp", 0.8));
-    if (blob && blob.size <= limit) return blob;
-  }
-  return file;
+	for (const side of SHRUNK) {
+		const scale = Math.min(1, side / Math.max(width, height));
+		const bitmap = await createImageBitmap(file, { resizeWidth: Math.ceil(width * scale), resizeHeight: Math.ceil(height * scale), resizeQuality: "high" });
+		const canvas = document.createElement("canvas");
+		canvas.width = bitmap.width;
+		canvas.height = bitmap.height;
+		canvas.getContext("2d").drawImage(bitmap, 0, 0);
+		bitmap.close();
+		const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/webp", 0.8));
+		if (blob && blob.size <= limit) return blob;
+	}
+	return file;
 }
 
 function dataURL(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    // A file without a type, or with an odd one, is bytes.
-    const type = /^[a-z]+\/[a-z0-9.+-]+$/.test(blob.type) ? blob.type : "application/octet-stream";
-    reader.onload = () => resolve(String(reader.result).replace(/^data:[^,]*,/, `data:${type};base64,`));
-    reader.onerror = () => reject(new Error("The file could not be read."));
-    reader.readAsDataURL(blob);
-  });
+	return new Promise((resolve, reject) => {
+		const reader = new FileReader();
+		// A file without a type, or with an odd one, is bytes.
+		const type = /^[a-z]+\/[a-z0-9.+-]+$/.test(blob.type) ? blob.type : "application/octet-stream";
+		reader.onload = () => resolve(String(reader.result).replace(/^data:[^,]*,/, `data:${type};base64,`));
+		reader.onerror = () => reject(new Error("The file could not be read."));
+		reader.readAsDataURL(blob);
+	});
 }

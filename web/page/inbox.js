@@ -8,85 +8,85 @@ import { Conversation } from "./conversation.js";
 import { kindOf, markOf } from "./data.js";
 
 export class Inbox {
-  people = new Map(); // person -> Conversation
-  head = 0;
-  read = 0;
-  first = 0; // the smallest offset that was loaded
-  more = false; // the log has older ones
-  #marks = new Map(); // person -> offset
+	people = new Map(); // person -> Conversation
+	head = 0;
+	read = 0;
+	first = 0; // the smallest offset that was loaded
+	more = false; // the log has older ones
+	#marks = new Map(); // person -> offset
 
-  constructor(me) {
-    this.me = me;
-    this.topic = `@${me}`;
-  }
+	constructor(me) {
+		this.me = me;
+		this.topic = `@${me}`;
+	}
 
-  person(name) {
-    if (!this.people.has(name)) this.people.set(name, new Conversation(`@${name}`));
-    return this.people.get(name);
-  }
+	person(name) {
+		if (!this.people.has(name)) this.people.set(name, new Conversation(`@${name}`));
+		return this.people.get(name);
+	}
 
-  // take adds a message of the inbox; it returns what take of the conversation does, and that.
-  take(message) {
-    const { from = "", to, offset, data } = message;
-    this.head = Math.max(this.head, offset);
-    const mark = from === this.me && !to && markOf(data);
-    if (mark) {
-      this.#marks.set(mark.with, Math.max(mark.offset, this.#marks.get(mark.with) ?? 0));
-      return { conversation: null, item: null };
-    }
-    const conversation = this.person(to ?? from);
-    return { conversation, item: conversation.take(message) };
-  }
+	// take adds a message of the inbox; it returns what take of the conversation does, and that.
+	take(message) {
+		const { from = "", to, offset, data } = message;
+		this.head = Math.max(this.head, offset);
+		const mark = from === this.me && !to && markOf(data);
+		if (mark) {
+			this.#marks.set(mark.with, Math.max(mark.offset, this.#marks.get(mark.with) ?? 0));
+			return { conversation: null, item: null };
+		}
+		const conversation = this.person(to ?? from);
+		return { conversation, item: conversation.take(message) };
+	}
 
-  readUpTo({ person }) {
-    return Math.max(this.read, this.#marks.get(person) ?? 0);
-  }
+	readUpTo({ person }) {
+		return Math.max(this.read, this.#marks.get(person) ?? 0);
+	}
 
-  // unread lists what a person wrote that was not read, newest first.
-  unread(conversation) {
-    const from = this.readUpTo(conversation);
-    const found = [];
-    for (let i = conversation.items.length - 1; i >= 0; i--) {
-      const { message, offset, life } = conversation.items[i];
-      if (offset <= from || life !== conversation.life) break;
-      if (message && (message.from ?? "") === conversation.person && conversation.person !== this.me) found.push(offset);
-    }
-    return found;
-  }
+	// unread lists what a person wrote that was not read, newest first.
+	unread(conversation) {
+		const from = this.readUpTo(conversation);
+		const found = [];
+		for (let i = conversation.items.length - 1; i >= 0; i--) {
+			const { message, offset, life } = conversation.items[i];
+			if (offset <= from || life !== conversation.life) break;
+			if (message && (message.from ?? "") === conversation.person && conversation.person !== this.me) found.push(offset);
+		}
+		return found;
+	}
 
-  // seen marks a person as read up to an offset. It returns what to tell the node: how far the
-  // inbox is read now, and the mark to write; 0 and null where there is no need.
-  seen(conversation, offset) {
-    this.#marks.set(conversation.person, Math.max(offset, this.#marks.get(conversation.person) ?? 0));
-    let upTo = this.head;
-    for (const other of this.people.values()) {
-      const oldest = this.unread(other).at(-1);
-      if (oldest) upTo = Math.min(upTo, oldest - 1);
-    }
-    const mark = upTo < offset ? { kind: "mark", with: conversation.person, offset } : null;
-    const read = upTo > this.read ? upTo : 0;
-    this.read = Math.max(this.read, upTo);
-    return { read, mark };
-  }
+	// seen marks a person as read up to an offset. It returns what to tell the node: how far the
+	// inbox is read now, and the mark to write; 0 and null where there is no need.
+	seen(conversation, offset) {
+		this.#marks.set(conversation.person, Math.max(offset, this.#marks.get(conversation.person) ?? 0));
+		let upTo = this.head;
+		for (const other of this.people.values()) {
+			const oldest = this.unread(other).at(-1);
+			if (oldest) upTo = Math.min(upTo, oldest - 1);
+		}
+		const mark = upTo < offset ? { kind: "mark", with: conversation.person, offset } : null;
+		const read = upTo > this.read ? upTo : 0;
+		this.read = Math.max(this.read, upTo);
+		return { read, mark };
+	}
 
-  // restart begins a new life of the log.
-  restart(after) {
-    this.head = after;
-    this.read = 0;
-    this.first = after + 1;
-    this.more = false;
-    this.#marks.clear();
-    for (const c of this.people.values()) c.restart(after);
-  }
+	// restart begins a new life of the log.
+	restart(after) {
+		this.head = after;
+		this.read = 0;
+		this.first = after + 1;
+		this.more = false;
+		this.#marks.clear();
+		for (const c of this.people.values()) c.restart(after);
+	}
 
-  // shown are the people to list: those with whom something was said, the latest first.
-  get shown() {
-    const said = [...this.people.values()].filter((c) => c.items.length > 0);
-    return said.sort((a, b) => b.newest?.offset - a.newest?.offset);
-  }
+	// shown are the people to list: those with whom something was said, the latest first.
+	get shown() {
+		const said = [...this.people.values()].filter((c) => c.items.length > 0);
+		return said.sort((a, b) => b.newest?.offset - a.newest?.offset);
+	}
 }
 
 // isNews tells whether a message is one to be told of, not a change to another one.
 export function isNews(message, direct) {
-  return ["", "reply"].includes(kindOf(message.data, direct));
+	return ["", "reply"].includes(kindOf(message.data, direct));
 }

@@ -5,95 +5,95 @@ import { $, count, element, hue, isolated } from "./dom.js";
 const LISTED = 200; // names in a list
 
 export class Nav {
-  #open; // called with a conversation's name
-  #drawn = new Map(); // list -> what it shows, so that only what changed is made anew
+	#open; // called with a conversation's name
+	#drawn = new Map(); // list -> what it shows, so that only what changed is made anew
 
-  constructor(open) {
-    this.#open = open;
-    for (const id of ["rooms", "directs", "present"]) {
-      $(id).addEventListener("click", (e) => {
-        const b = e.target.closest("button");
-        if (b) this.#open(b.dataset.name);
-      });
-    }
-  }
+	constructor(open) {
+		this.#open = open;
+		for (const id of ["rooms", "directs", "present"]) {
+			$(id).addEventListener("click", (e) => {
+				const b = e.target.closest("button");
+				if (b) this.#open(b.dataset.name);
+			});
+		}
+	}
 
-  // show draws the lists as they are now.
-  show(chat, current) {
-    const online = chat.client.roster("*");
-    const names = new Set(online?.members);
-    const rooms = [...chat.rooms.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-    if (chat.everyone.head > 0 || current === chat.everyone) rooms.push(chat.everyone);
-    this.#list("rooms", rooms.map((c) => entry(chat, c, current, c === chat.everyone ? "Everyone" : c.name)));
+	// show draws the lists as they are now.
+	show(chat, current) {
+		const online = chat.client.roster("*");
+		const names = new Set(online?.members);
+		const rooms = [...chat.rooms.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+		if (chat.everyone.head > 0 || current === chat.everyone) rooms.push(chat.everyone);
+		this.#list("rooms", rooms.map((c) => entry(chat, c, current, c === chat.everyone ? "Everyone" : c.name)));
 
-    const people = chat.inbox.shown;
-    if (current?.direct && !people.includes(current)) people.unshift(current);
-    this.#list("directs", people.slice(0, LISTED).map((c) => ({ ...entry(chat, c, current, c.person || "The server"), here: names.has(c.person) })));
+		const people = chat.inbox.shown;
+		if (current?.direct && !people.includes(current)) people.unshift(current);
+		this.#list("directs", people.slice(0, LISTED).map((c) => ({ ...entry(chat, c, current, c.person || "The server"), here: names.has(c.person) })));
 
-    const others = (online?.members ?? []).filter((name) => name !== chat.user);
-    const present = others.slice(0, LISTED).map((name) => ({ name: `@${name}`, label: name, here: true, unread: 0, current: false }));
-    this.#list("present", present);
-    const more = (online?.online ?? 1) - 1 - present.length;
-    $("present-more").textContent = more > 0 ? `and ${more} more` : present.length === 0 ? "Nobody else, for now." : "";
-    $("present-count").textContent = online ? online.online : "";
-    this.#me(chat);
-  }
+		const others = (online?.members ?? []).filter((name) => name !== chat.user);
+		const present = others.slice(0, LISTED).map((name) => ({ name: `@${name}`, label: name, here: true, unread: 0, current: false }));
+		this.#list("present", present);
+		const more = (online?.online ?? 1) - 1 - present.length;
+		$("present-more").textContent = more > 0 ? `and ${more} more` : present.length === 0 ? "Nobody else, for now." : "";
+		$("present-count").textContent = online ? online.online : "";
+		this.#me(chat);
+	}
 
-  #me(chat) {
-    $("me").replaceChildren(isolated(chat.user));
-    const { node, connected } = chat.client;
-    $("node").textContent = connected ? `on node ${node}` : "not connected";
-    $("node").title = connected ? `Session ${chat.client.session}` : "";
-  }
+	#me(chat) {
+		$("me").replaceChildren(isolated(chat.user));
+		const { node, connected } = chat.client;
+		$("node").textContent = connected ? `on node ${node}` : "not connected";
+		$("node").title = connected ? `Session ${chat.client.session}` : "";
+	}
 
-  #list(id, entries) {
-    const key = JSON.stringify(entries);
-    if (this.#drawn.get(id) === key) return;
-    this.#drawn.set(id, key);
-    const list = $(id);
-    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : null;
-    list.replaceChildren(...entries.map(item));
-    if (focused !== null) [...list.querySelectorAll("button")].find((b) => b.dataset.name === focused)?.focus();
-  }
+	#list(id, entries) {
+		const key = JSON.stringify(entries);
+		if (this.#drawn.get(id) === key) return;
+		this.#drawn.set(id, key);
+		const list = $(id);
+		const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+		list.replaceChildren(...entries.map(item));
+		if (focused !== null) [...list.querySelectorAll("button")].find((b) => b.dataset.name === focused)?.focus();
+	}
 
-  // people draws who is in a room.
-  people(chat, c) {
-    const roster = c && !c.direct ? chat.client.roster(c.name) : null;
-    const of = roster && c.name !== "*" ? roster.members.slice(0, LISTED) : [];
-    const online = c?.direct ? (chat.client.roster("*")?.members.includes(c.person) ? "online" : "not online") : roster ? `${roster.online} online` : "";
-    if ($("online").textContent !== online) $("online").textContent = online;
-    const more = roster && c.name !== "*" ? roster.online - of.length : 0;
-    const key = JSON.stringify([c?.name, of, more]);
-    if (this.#drawn.get("people") === key) return;
-    this.#drawn.set("people", key);
-    const items = of.map((name) => {
-      const li = element("li", "", isolated(name), name === chat.user ? " (you)" : "");
-      li.dataset.user = li.title = name;
-      li.style.setProperty("--hue", hue(name));
-      return li;
-    });
-    if (more > 0) items.push(element("li", "", `and ${more} more`));
-    $("people").replaceChildren(...items);
-  }
+	// people draws who is in a room.
+	people(chat, c) {
+		const roster = c && !c.direct ? chat.client.roster(c.name) : null;
+		const of = roster && c.name !== "*" ? roster.members.slice(0, LISTED) : [];
+		const online = c?.direct ? (chat.client.roster("*")?.members.includes(c.person) ? "online" : "not online") : roster ? `${roster.online} online` : "";
+		if ($("online").textContent !== online) $("online").textContent = online;
+		const more = roster && c.name !== "*" ? roster.online - of.length : 0;
+		const key = JSON.stringify([c?.name, of, more]);
+		if (this.#drawn.get("people") === key) return;
+		this.#drawn.set("people", key);
+		const items = of.map((name) => {
+			const li = element("li", "", isolated(name), name === chat.user ? " (you)" : "");
+			li.dataset.user = li.title = name;
+			li.style.setProperty("--hue", hue(name));
+			return li;
+		});
+		if (more > 0) items.push(element("li", "", `and ${more} more`));
+		$("people").replaceChildren(...items);
+	}
 }
 
 function entry(chat, c, current, label) {
-  return { name: c.name, label, unread: c === current && !document.hidden ? 0 : chat.unread(c), current: c === current };
+	return { name: c.name, label, unread: c === current && !document.hidden ? 0 : chat.unread(c), current: c === current };
 }
 
 function item({ name, label, unread, current, here }) {
-  const b = element("button", here === undefined ? "room" : here ? "here" : "away", isolated(label));
-  b.type = "button";
-  b.dataset.name = name;
-  b.title = label;
-  b.style.setProperty("--hue", hue(label));
-  if (current) b.setAttribute("aria-current", "page");
-  if (here !== undefined) b.append(element("span", "unseen", here ? " (online)" : " (not online)"));
-  if (unread > 0) {
-    const badge = element("span", "count", unread > 999 ? "999+" : String(unread));
-    badge.setAttribute("role", "img");
-    badge.setAttribute("aria-label", `${count(unread, "message")} unread`);
-    b.append(badge);
-  }
-  return element("li", "", b);
+	const b = element("button", here === undefined ? "room" : here ? "here" : "away", isolated(label));
+	b.type = "button";
+	b.dataset.name = name;
+	b.title = label;
+	b.style.setProperty("--hue", hue(label));
+	if (current) b.setAttribute("aria-current", "page");
+	if (here !== undefined) b.append(element("span", "unseen", here ? " (online)" : " (not online)"));
+	if (unread > 0) {
+		const badge = element("span", "count", unread > 999 ? "999+" : String(unread));
+		badge.setAttribute("role", "img");
+		badge.setAttribute("aria-label", `${count(unread, "message")} unread`);
+		b.append(badge);
+	}
+	return element("li", "", b);
 }

@@ -12,47 +12,47 @@ let wanted = lasting.get("notify") === "yes";
 const granted = () => possible && Notification.permission === "granted";
 
 function show() {
-  document.title = unseen > 0 ? `(${unseen}) ${title}` : title;
-  const on = wanted && granted();
-  $("notify").hidden = !possible;
-  $("notify").setAttribute("aria-pressed", on);
-  $("notify").textContent = on ? "Notifications on" : "Notify me";
+	document.title = unseen > 0 ? `(${unseen}) ${title}` : title;
+	const on = wanted && granted();
+	$("notify").hidden = !possible;
+	$("notify").setAttribute("aria-pressed", on);
+	$("notify").textContent = on ? "Notifications on" : "Notify me";
 }
 
 export function setTitle(text) {
-  title = text;
-  show();
+	title = text;
+	show();
 }
 
 // notify tells of a message, and calls open when the user wants to see it.
 export function notify({ from, where, text, tag }, open) {
-  if (!document.hidden) return;
-  unseen++;
-  show();
-  if (!wanted || !granted()) return;
-  try {
-    const n = new Notification(where ? `${from} in ${where}` : from, { body: text.slice(0, 200), tag, icon: "/icon.svg" });
-    n.onclick = () => {
-      window.focus();
-      open();
-      n.close();
-    };
-  } catch {
-    // Some phones allow this to service workers only.
-  }
+	if (!document.hidden) return;
+	unseen++;
+	show();
+	if (!wanted || !granted()) return;
+	try {
+		const n = new Notification(where ? `${from} in ${where}` : from, { body: text.slice(0, 200), tag, icon: "/icon.svg" });
+		n.onclick = () => {
+			window.focus();
+			open();
+			n.close();
+		};
+	} catch {
+		// Some phones allow this to service workers only.
+	}
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  unseen = 0;
-  show();
+	if (document.hidden) return;
+	unseen = 0;
+	show();
 });
 
 // The browser asks the user, so it is done when the user has asked for it.
 $("notify").addEventListener("click", async () => {
-  wanted = !(wanted && granted());
-  if (wanted && !granted()) wanted = (await Notification.requestPermission()) === "granted";
-  lasting.set("notify", wanted ? "yes" : "");
-  show();
+	wanted = !(wanted && granted());
+	if (wanted && !granted()) wanted = (await Notification.requestPermission()) === "granted";
+	lasting.set("notify", wanted ? "yes" : "");
+	show();
 });
 show();
