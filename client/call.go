@@ -282,6 +282,16 @@ func (c *Client) Members(ctx context.Context, topic string) (*wire.Roster, error
 	}
 }
 
+// Reads asks how far those who are in a room have read it. Who has read nothing is missing,
+// and of more than 1,000 people the first are told.
+func (c *Client) Reads(ctx context.Context, room string) (map[string]uint64, error) {
+	page, err := expect[*wire.Members](c.ask(ctx, &call{cmd: wire.Command{Type: "members", Topic: room, Reads: true}}))
+	if err != nil {
+		return nil, err
+	}
+	return page.Reads, nil
+}
+
 // Read tells the cluster that the user has read a topic up to offset.
 func (c *Client) Read(ctx context.Context, topic string, offset uint64) error {
 	_, err := c.ask(ctx, &call{cmd: wire.Command{Type: "read", Topic: topic, Offset: offset}})

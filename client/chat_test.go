@@ -77,6 +77,9 @@ func TestRoundTrip(t *testing.T) {
 	if err := alice.Read(alice.ctx, "lobby", 2); err != nil {
 		t.Errorf("Read: %v", err)
 	}
+	if reads, err := alice.Reads(alice.ctx, "lobby"); err != nil || !maps.Equal(reads, map[string]uint64{"alice": 2}) {
+		t.Errorf("Reads: %v, %v", reads, err)
+	}
 	if err := alice.Signal(alice.ctx, "lobby", map[string]bool{"typing": true}); err != nil {
 		t.Errorf("Signal: %v", err)
 	}

@@ -16,6 +16,7 @@ const (
 	historyDefault = 50
 	historyMax     = 256
 	recentMax      = 1000
+	readsMax       = 1000 // names of which members tells read offsets
 )
 
 // awaitHello gives the peer its time to say hello.
@@ -312,29 +313,53 @@ func (s *session) members(ctx context.Context, c wire.Command) error {
 	if wire.IsInbox(c.Topic) {
 		return refusal(wire.BadRequest, "an inbox has no roster")
 	}
+	if c.Reads && !isRoom(c.Topic) {
+		return refusal(wire.BadRequest, "read offsets of others are shown in rooms only")
+	}
 	if err := s.waitRoom(0); err != nil {
 		return err
 	}
+	m := wire.Members{ID: c.ID, Topic: c.Topic}
+	if r, found := s.node.rosters.kept(c.Topic, c.Cursor); found && c.Reads {
+		// Before the roster that is told, which has to take its turn among the presence frames.
+		var err error
+		if m.Reads, err = s.readBy(ctx, c.Topic, r.Members); err != nil {
+			return err
+		}
+	}
 	found := false
 	err := s.onShard(func() {
-		var r wire.Roster
-		if r, found = s.node.rosters.kept(c.Topic, c.Cursor); found {
-			s.shard.own(s, s.kind.own(wire.Members{ID: c.ID, Topic: c.Topic, Roster: r}.Append(nil)))
+		if m.Roster, found = s.node.rosters.kept(c.Topic, c.Cursor); found {
+			s.shard.own(s, s.kind.own(m.Append(nil)))
 		}
 	})
 	if found || err != nil {
 		s.unread = ownRoom + 1 // of unknown length: see it drained before the next
 		return err
 	}
-	r, err := s.node.rosters.fetch(ctx, c.Topic, c.Cursor)
+	m.Roster, err = s.node.rosters.fetch(ctx, c.Topic, c.Cursor)
 	switch {
 	case err != nil && c.Cursor != "" && ctx.Err() == nil:
 		return refusal(wire.BadRequest, "the cursor leads nowhere: start again without one")
 	case err != nil:
 		return err
 	}
-	s.reply(wire.Members{ID: c.ID, Topic: c.Topic, Roster: r}.Append(nil))
+	if c.Reads {
+		if m.Reads, err = s.readBy(ctx, c.Topic, m.Members); err != nil {
+			return err
+		}
+	}
+	s.reply(m.Append(nil))
 	return nil
+}
+
+// readBy returns how far the first of users have read a topic.
+func (s *session) readBy(ctx context.Context, topic string, users []string) (map[string]uint64, error) {
+	at, live := s.node.interest.position(topic)
+	if !live {
+		return nil, unavailable()
+	}
+	return s.node.store.ReadBy(ctx, topic, at.Epoch, users[:min(len(users), readsMax)])
 }
 
 // markRead moves the user's read offset and tells the user's other sessions, and in

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,54 @@ func TestRead(t *testing.T) {
 	bob.skip = func(f any) bool { _, ok := f.(*wire.Skip); return ok }
 	bob.send(wire.Command{Type: "ping", ID: 10})
 	want[*wire.OK](bob) // and no read before it
+}
+
+// Who comes into a room asks how far those who are there have read it.
+func TestReads(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, nil)
+	alice, bob := enter(t, c.nodes[0], "alice"), enter(t, c.nodes[1], "bob")
+	for _, p := range []*peer{alice, bob} {
+		p.join(wire.Command{Topic: "lobby"})
+	}
+	publish(t, c.nodes[0], "lobby", 1, 5)
+	for _, p := range []*peer{alice, bob} {
+		wantMessages(t, p, 1, 5)
+		p.skip = func(f any) bool { _, ok := f.(*wire.Read); return ok }
+	}
+	alice.send(wire.Command{Type: "read", ID: 5, Topic: "lobby", Offset: 4})
+	want[*wire.OK](alice)
+	carol := enter(t, c.nodes[1], "carol")
+	carol.join(wire.Command{Topic: "lobby", Presence: true})
+	carol.skip = func(f any) bool {
+		switch f.(type) {
+		case *wire.Presence, *wire.Read:
+			return true
+		}
+		return false
+	}
+	ask := func(p *peer, reads map[string]uint64) {
+		t.Helper()
+		p.send(wire.Command{Type: "members", ID: 6, Topic: "lobby", Reads: true})
+		m := want[*wire.Members](p)
+		if !maps.Equal(m.Reads, reads) || len(m.Members) != 3 {
+			t.Fatalf("members %v have read %v, want %v", m.Members, m.Reads, reads)
+		}
+	}
+	ask(carol, map[string]uint64{"alice": 4}) // from the node's own roster
+	bob.send(wire.Command{Type: "read", ID: 5, Topic: "lobby", Offset: 5})
+	want[*wire.OK](bob)
+	ask(carol, map[string]uint64{"alice": 4, "bob": 5})
+	ask(alice, map[string]uint64{"alice": 4, "bob": 5}) // from the cluster's: nobody on this node asked for presence
+
+	carol.send(wire.Command{Type: "members", ID: 7, Topic: "lobby"})
+	if m := want[*wire.Members](carol); m.Reads != nil {
+		t.Errorf("read offsets %v, not asked for", m.Reads)
+	}
+	carol.send(wire.Command{Type: "members", ID: 8, Topic: "*", Reads: true})
+	if e := want[*wire.Error](carol); e.Code != wire.BadRequest || e.ID != 8 {
+		t.Errorf("reads of everyone: %+v", e)
+	}
 }
 
 func TestSignal(t *testing.T) {

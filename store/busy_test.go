@@ -19,7 +19,11 @@ func TestRedisRefusesConnections(t *testing.T) {
 	opts.MaxRetries, opts.DialerRetries, opts.ClientName = -1, 1, "test" // a name is told to Redis first
 	c := redis.NewClient(opts)
 	t.Cleanup(func() { c.Close() })
-	if offsets, err := store.NewRedis(c, "rookery:").ReadOffsets(t.Context(), "alice", map[string]string{"lobby": "e"}); err == nil {
+	s := store.NewRedis(c, "rookery:")
+	if offsets, err := s.ReadOffsets(t.Context(), "alice", map[string]string{"lobby": "e"}); err == nil {
 		t.Errorf("read offsets %v, without an answer", offsets)
+	}
+	if offsets, err := s.ReadBy(t.Context(), "lobby", "e", []string{"alice"}); err == nil {
+		t.Errorf("read offsets by users %v, without an answer", offsets)
 	}
 }

@@ -70,6 +70,22 @@ func (m *Memory) ReadOffsets(ctx context.Context, user string, epochs map[string
 	return offsets, nil
 }
 
+// ReadBy implements Store.
+func (m *Memory) ReadBy(ctx context.Context, topic, epoch string, users []string) (map[string]uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	offsets := make(map[string]uint64)
+	for _, user := range users {
+		if at := m.read(topic, user).in(epoch); at > 0 {
+			offsets[user] = at
+		}
+	}
+	return offsets, nil
+}
+
 // DeleteUser implements Store.
 func (m *Memory) DeleteUser(ctx context.Context, user string) error {
 	if _, err := m.lift(ctx, func(s Sanction) bool { return s.User == user }); err != nil {

@@ -82,5 +82,25 @@ func (r *Redis) ReadOffsets(ctx context.Context, user string, epochs map[string]
 	return offsets, nil
 }
 
+// ReadBy implements Store, in one round trip.
+func (r *Redis) ReadBy(ctx context.Context, topic, epoch string, users []string) (map[string]uint64, error) {
+	offsets := make(map[string]uint64)
+	if len(users) == 0 {
+		return offsets, nil
+	}
+	marks, err := r.client.HMGet(ctx, r.marks(topic), users...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("store: read offsets in %q not read: see that Redis can be reached, then repeat: %w", topic, err)
+	}
+	for i, value := range marks {
+		if s, ok := value.(string); ok {
+			if at := parseMark(s).in(epoch); at > 0 {
+				offsets[users[i]] = at
+			}
+		}
+	}
+	return offsets, nil
+}
+
 // marks is the key of topic's marks.
 func (r *Redis) marks(topic string) string { return r.prefix + "read:{" + topic + "}" }

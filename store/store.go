@@ -29,6 +29,8 @@ type Store interface {
 	MarkRead(ctx context.Context, topic, user, epoch string, offset uint64) (stands uint64, moved bool, err error)
 	// ReadOffsets returns user's read offset in each topic, given its epoch: 0 where there is none.
 	ReadOffsets(ctx context.Context, user string, epochs map[string]string) (map[string]uint64, error)
+	// ReadBy returns how far each of users has read topic in epoch. Who has read nothing is missing.
+	ReadBy(ctx context.Context, topic, epoch string, users []string) (map[string]uint64, error)
 
 	// Impose makes s stand, in place of one of the same kind, topic and user.
 	Impose(ctx context.Context, s Sanction) error

@@ -107,6 +107,8 @@ export interface Members {
 	more?: boolean;
 	/** The cursor of the next page. */
 	next?: string;
+	/** How far each of them has read, where that was asked for: user -> offset. */
+	reads?: Record<string, number>;
 }
 
 export interface Roster {
@@ -280,8 +282,8 @@ export class Client extends EventTarget {
 	history<T = any>(topic: string, options?: { before?: number; limit?: number }): Promise<History<T>>;
 	/** Tells that the user has read up to `offset`. */
 	read(topic: string, offset: number): Promise<void>;
-	/** One page of who is in a topic. */
-	members(topic: string, options?: { cursor?: string }): Promise<Members>;
+	/** One page of who is in a topic; with `reads`, and how far they have read (rooms only). */
+	members(topic: string, options?: { cursor?: string; reads?: boolean }): Promise<Members>;
 	/** Who is in a topic that was joined with `presence`, as of the newest event; else null. */
 	roster(topic: string): Roster | null;
 	/**

@@ -168,8 +168,8 @@ export class Client extends EventTarget {
 		return this.#call({ type: "read", topic, offset });
 	}
 
-	members(topic, { cursor } = {}) {
-		return this.#call({ type: "members", topic, cursor });
+	members(topic, { cursor, reads } = {}) {
+		return this.#call({ type: "members", topic, cursor, reads: reads || undefined });
 	}
 
 	roster(topic) {
@@ -761,6 +761,7 @@ function parse(text) {
 	for (const name of NEEDED[frame.type] ?? []) {
 		if (!(name in frame)) throw new TypeError(`${frame.type} without ${name}`); // a cursor must not come to stand nowhere
 	}
+	if (!Object.values(frame.reads ?? {}).every(Number.isSafeInteger)) throw new TypeError("reads are not numbers");
 	for (const name of ["members", "joined", "left"]) {
 		if (name in frame && !frame[name]?.every?.((x) => typeof x === "string")) throw new TypeError(`${name} are not names`);
 	}

@@ -88,10 +88,12 @@ func room(alice, bob *page) {
 		p.Until(`shown(".message")[0] === "bob: This message was deleted."`)
 	}
 
-	// The same after all of it came from the log.
+	// The same after all of it came from the log. Who has read it is known from the beginning.
+	alice.Until(`text("seen") === "Seen by bob"`)
 	alice.Run(chromedp.Reload())
 	alice.prepare()
 	alice.Until(`shown(".message").join() === "bob: This message was deleted.,alice: hi yourself,mallory: I forged it"`)
+	alice.Until(`text("seen") === "Seen by bob"`)
 }
 
 func direct(alice, bob *page) {

@@ -202,7 +202,18 @@ func (h History) Append(dst []byte) []byte {
 func (m Members) Append(dst []byte) []byte {
 	dst = open(dst, "members", m.ID)
 	dst = appendField(dst, "topic", m.Topic)
-	return append(m.Roster.appendFields(dst), '}')
+	dst = m.Roster.appendFields(dst)
+	if m.Reads != nil {
+		dst = append(appendName(dst, "reads"), '{')
+		for i, user := range slices.Sorted(maps.Keys(m.Reads)) {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendUint(append(appendString(dst, user), ':'), m.Reads[user], 10)
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, '}')
 }
 
 // Append appends the frame's JSON to dst: what a client sends.
@@ -242,6 +253,9 @@ func (c Command) Append(dst []byte) []byte {
 	}
 	if c.Presence {
 		dst = appendBool(dst, "presence", true)
+	}
+	if c.Reads {
+		dst = appendBool(dst, "reads", true)
 	}
 	if c.NoEcho {
 		dst = appendBool(dst, "echo", false)

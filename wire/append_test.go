@@ -53,6 +53,8 @@ func TestFrameRoundTrip(t *testing.T) {
 		&wire.History{ID: 5, Topic: "lobby", Messages: []wire.Message{message, {Topic: "lobby", Data: json.RawMessage("1")}}, More: true},
 		&wire.History{ID: 5, Topic: "lobby"},
 		&wire.Members{ID: 6, Topic: "lobby", Roster: *roster},
+		&wire.Members{ID: 6, Topic: "lobby", Roster: *roster, Reads: map[string]uint64{"alice": 1<<53 - 1, awkward: 7}},
+		&wire.Members{ID: 6, Topic: "lobby", Roster: *roster, Reads: map[string]uint64{}},
 	} {
 		b, ok := bytes.CutPrefix(f.Append([]byte("before")), []byte("before"))
 		if !ok {
@@ -77,6 +79,7 @@ func TestCommandRoundTrip(t *testing.T) {
 		{Type: "signal", Topic: "lobby", Data: json.RawMessage(`null`)},
 		{Type: "history", ID: 5, Topic: "lobby", Before: 42, Limit: 10},
 		{Type: "members", ID: 6, Topic: "*", Cursor: awkward},
+		{Type: "members", ID: 6, Topic: "lobby", Reads: true},
 		{Type: "read", ID: 7, Topic: "lobby", Offset: 42},
 		{Type: "ping", ID: 1<<53 - 1},
 		{Type: "ping"},

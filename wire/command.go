@@ -26,7 +26,7 @@ const (
 // raw holds a command's values as they stand in JSON, nil where the frame has none.
 type raw struct {
 	typ, id, topic, token, user, was, resume, after, recent, presence,
-	data, key, echo, before, limit, offset, cursor []byte
+	data, key, echo, before, limit, offset, cursor, reads []byte
 }
 
 // field returns where the value of a member goes, nil for a name that means nothing.
@@ -66,6 +66,8 @@ func (r *raw) field(name string) *[]byte {
 		return &r.offset
 	case "cursor":
 		return &r.cursor
+	case "reads":
+		return &r.reads
 	}
 	return nil
 }
@@ -177,6 +179,7 @@ func (p *commandParser) parse(r *raw) Command {
 	c.Key = p.short("key", r.key, maxKey)
 	c.Cursor = p.short("cursor", r.cursor, maxCursor)
 	c.Presence = p.boolean("presence", r.presence, false)
+	c.Reads = p.boolean("reads", r.reads, false)
 	c.NoEcho = !p.boolean("echo", r.echo, true)
 	if has(r.after) {
 		at := p.position("after", r.after)

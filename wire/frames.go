@@ -29,6 +29,7 @@ type Command struct {
 	Limit    int
 	Offset   uint64
 	Cursor   string // members: where the page before ended
+	Reads    bool   // members: how far each of them has read, too
 }
 
 // Welcome answers a hello.
@@ -150,4 +151,5 @@ type Members struct {
 	ID    uint64
 	Topic string
 	Roster
+	Reads map[string]uint64 // user -> read offset, only when asked for; who has read nothing is missing
 }

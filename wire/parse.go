@@ -31,6 +31,7 @@ type parsed struct {
 	Joined    []string          `json:"joined"`
 	Left      []string          `json:"left"`
 	Reload    bool              `json:"reload"`
+	Reads     map[string]uint64 `json:"reads"`
 	From      string            `json:"from"`
 	To        string            `json:"to"`
 	Time      int64             `json:"time"`
@@ -105,7 +106,7 @@ func (p *parsed) frame() any {
 		}
 		return h
 	case "members":
-		return &Members{ID: p.ID, Topic: p.Topic, Roster: p.roster()}
+		return &Members{ID: p.ID, Topic: p.Topic, Roster: p.roster(), Reads: p.Reads}
 	}
 	return nil
 }

@@ -76,6 +76,18 @@ func read(t *testing.T, s store.Store, user string, epochs map[string]string, wa
 	}
 }
 
+// readBy checks one ReadBy.
+func readBy(t *testing.T, s store.Store, topic, epoch string, users []string, want offsets) {
+	t.Helper()
+	got, err := s.ReadBy(t.Context(), topic, epoch, users)
+	if err != nil {
+		t.Fatalf("ReadBy(%q, %q, %v): %v", topic, epoch, users, err)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("ReadBy(%q, %q, %v) = %v; want %v", topic, epoch, users, got, want)
+	}
+}
+
 type (
 	epochs  = map[string]string
 	offsets = map[string]uint64
@@ -105,6 +117,12 @@ func testApart(t *testing.T, node func() store.Store) {
 	mark(t, s, "attic", "alice", "k3", 2, 2, true)
 	read(t, s, "alice", epochs{"lobby": "k3", "attic": "k3"}, offsets{"lobby": 5, "attic": 2})
 	read(t, s, "bob", epochs{"lobby": "k3", "attic": "k3"}, offsets{"lobby": 3, "attic": 0})
+	mark(t, s, "lobby", "carol", "q9", 9, 9, true)
+	readBy(t, s, "lobby", "k3", []string{"bob", "nobody", "alice", "carol"}, offsets{"alice": 5, "bob": 3})
+	readBy(t, s, "lobby", "q9", []string{"bob", "carol"}, offsets{"carol": 9})
+	readBy(t, s, "attic", "k3", []string{"alice"}, offsets{"alice": 2})
+	readBy(t, s, "cellar", "k3", []string{"alice"}, offsets{})
+	readBy(t, s, "lobby", "k3", nil, offsets{})
 }
 
 // Names may hold whatever a backend might use to tell its parts.
@@ -126,6 +144,13 @@ func testNames(t *testing.T, node func() store.Store) {
 			want[topic] = uint64(100*i + j + 1)
 		}
 		read(t, s, user, all, want)
+	}
+	for i, topic := range topics {
+		want := make(offsets)
+		for j, user := range users {
+			want[user] = uint64(100*i + j + 1)
+		}
+		readBy(t, s, topic, all[topic], users, want)
 	}
 }
 
@@ -302,6 +327,9 @@ func testEnded(t *testing.T, node func() store.Store) {
 	}
 	if _, err := s.ReadOffsets(ctx, "alice", epochs{"lobby": "k3"}); err == nil {
 		t.Error("ReadOffsets with an ended context returned no error")
+	}
+	if _, err := s.ReadBy(ctx, "lobby", "k3", []string{"alice"}); err == nil {
+		t.Error("ReadBy with an ended context returned no error")
 	}
 	read(t, s, "alice", epochs{"lobby": "k3"}, offsets{"lobby": 0})
 

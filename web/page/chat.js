@@ -20,6 +20,8 @@ const FEW = 20; // messages of one person that are worth a page
 const TYPING = 6000; // a signal of typing holds so long, in ms …
 const TYPING_AGAIN = 3000; // … and is repeated after this
 const SEEN = 500; // how often we say how far we have read, in ms
+const CROWD = 100; // people of a room of whom we ask how far they have read …
+const ASK_AGAIN = 1000; // … when somebody came, so much later at least, in ms
 
 export class Chat {
 	rooms = new Map(); // name -> Conversation
@@ -72,7 +74,7 @@ export class Chat {
 				if (this.rooms.get(name) !== c) return;
 				this.#at(c, { offset, after, read });
 				c.past = offset;
-				c.roster = true;
+				this.#askReads(c);
 				this.#tell("entered", { conversation: c });
 				this.#tell("people");
 			},
@@ -117,6 +119,17 @@ export class Chat {
 		const ignore = () => {}; // then it is unread once more, at the next visit
 		if (read) this.client.read(topic, read).catch(ignore);
 		if (mark) this.client.publish(topic, mark).catch(ignore);
+		this.#tell("change", { conversation: c });
+	}
+
+	// #askReads asks how far those who are there have read. Read events tell what they read later.
+	async #askReads(c) {
+		c.asking = false;
+		if (this.rooms.get(c.name) !== c || this.client.roster(c.name)?.online > CROWD) return;
+		const { life } = c;
+		const { reads = {} } = await this.client.members(c.name, { reads: true }).catch(() => ({}));
+		if (c.life !== life) return;
+		for (const [user, offset] of Object.entries(reads)) c.readers.set(user, Math.max(offset, c.readers.get(user) ?? 0));
 		this.#tell("change", { conversation: c });
 	}
 
@@ -249,6 +262,10 @@ export class Chat {
 			announce(c, joined.filter((name) => name !== this.user), "joined");
 			announce(c, left.filter((name) => name !== this.user), "left");
 			for (const name of left) c.typing.delete(name);
+			if (joined.length > 0 && !c.asking) {
+				c.asking = true;
+				setTimeout(() => this.#askReads(c), ASK_AGAIN * (1 + Math.random()));
+			}
 			this.#tell("change", { conversation: c });
 		}
 		this.#tell("people");

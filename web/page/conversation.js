@@ -17,7 +17,7 @@ export class Conversation {
 	more = false; // the log has older ones
 	readers = new Map(); // of others: user -> offset
 	typing = new Map(); // user -> until when
-	roster = false; // there is one
+	asking = false; // soon, how far others have read
 	#life = 0; // of the log: offsets of different epochs have nothing to do with each other
 	#step = 0;
 	#byRef = new Map(); // ref -> item, of this life
