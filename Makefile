@@ -15,7 +15,7 @@ COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compos
 NODES    ?= 3 # of make up
 
 .NOTPARALLEL:
-.PHONY: help build run up test check deps go-test process-test js-test fuzz soak drill failovers bench growth screenshots test-compose test-kubernetes
+.PHONY: help build run up test check deps go-test process-test js-test fuzz soak drill failovers bench growth screenshots test-compose test-manifests
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,8 +49,9 @@ js-test:
 test-compose: ## try docker-compose.yml for real: five nodes in containers, under load and faults
 	scripts/test-compose
 
-test-kubernetes: ## build the manifests of deploy/kubernetes, and read them as Kubernetes does
-	cd deploy/kubernetes && go test -count=1 ./...
+test-manifests: ## read docker-compose.yml as the compose plugin does, and the manifests as Kubernetes does
+	cd deploy/compose && go vet ./... && go test -count=1 ./...
+	cd deploy/kubernetes && go vet ./... && go test -count=1 ./...
 
 check: ## look at the code: format, vet, staticcheck, structure
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run gofmt -w on:" $$files; exit 1; fi
