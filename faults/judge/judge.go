@@ -81,6 +81,7 @@ type topic struct {
 type epoch struct {
 	name  string
 	first int64             // when its first message was acknowledged
+	last  int64             // when its last one was
 	acked []uint64          // offsets of acknowledged messages, sorted once all publishers were heard
 	keys  map[uint64]string // offset -> message
 	at    map[string]uint64 // message -> offset
@@ -152,6 +153,7 @@ func (j *judge) publisher(file, who string) error {
 		if e.first == 0 || r.T < e.first {
 			e.first = r.T
 		}
+		e.last = max(e.last, r.T)
 		e.acked = append(e.acked, r.Offset)
 		j.place(who, r.Topic, e, r.Offset, r.Key)
 	})

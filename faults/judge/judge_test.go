@@ -301,3 +301,43 @@ func TestLossy(t *testing.T) {
 		t.Errorf("a message of the new epoch is passed over, and nobody minds: %v", v)
 	}
 }
+
+// Where an old server comes back with its epoch, which knows nothing of the one after it, a member that is
+// told of a loss gets messages again, also in the epoch in which it had them; who is not told must not.
+func TestOldEpochComesBack(t *testing.T) {
+	t.Parallel()
+	logs := func(back Record) map[string][]Record {
+		return map[string][]Record{
+			"publisher-a": {
+				{T: 2, Act: Acked, Topic: where, Key: "one", Epoch: "e", Offset: 1},
+				{T: 4, Act: Acked, Topic: where, Key: "lost", Epoch: "f", Offset: 2},
+				{T: 6, Act: Acked, Topic: where, Key: "two", Epoch: "e", Offset: 2},
+			},
+			"cluster-a": {{T: 1, Act: Lossy}, {T: 9, Act: Fault, Kind: "failover"}},
+			"member-a": {
+				{T: 1, Act: Joined, Topic: where, Epoch: "e"},
+				{T: 2, Act: Message, Topic: where, Key: "one", Offset: 1},
+				{T: 4, Act: Reset, Topic: where, Epoch: "f", Offset: 1, Recovered: true},
+				{T: 4, Act: Message, Topic: where, Key: "lost", Offset: 2},
+				back,
+				{T: 5, Act: Message, Topic: where, Key: "one", Offset: 1},
+				{T: 6, Act: Message, Topic: where, Key: "two", Offset: 2},
+				{T: 8, Act: Ended, Topic: where},
+			},
+		}
+	}
+	back := Record{T: 5, Act: Resumed, Topic: where, Epoch: "e"}
+	if v := judged(t, logs(back)); v.Violated != 0 || v.Repeats != 1 {
+		t.Errorf("%v", v)
+	}
+	back.Recovered = true
+	if v := judged(t, logs(back)); v.Violated != 1 || v.Violations[0].Promise != "I2" {
+		t.Errorf("a message comes again, of which nobody warned: %v", v)
+	}
+	again := logs(Record{T: 5, Act: Resumed, Topic: where, Epoch: "e"})
+	again["member-a"] = slices.Insert(again["member-a"], 6, Record{T: 5, Act: Resumed, Topic: where, Epoch: "g", Recovered: true}, Record{T: 5, Act: Message, Topic: where, Key: "one", Offset: 1},
+		Record{T: 5, Act: Resumed, Topic: where, Epoch: "e", Offset: 1, Recovered: true})
+	if v := judged(t, again); v.Violated != 1 || v.Violations[0].Promise != "I2" {
+		t.Errorf("one warning is good for two repeats: %v", v)
+	}
+}

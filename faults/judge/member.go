@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -9,10 +10,10 @@ import (
 // A seat is where one member stands in one topic.
 type seat struct {
 	epoch  *epoch
-	offset uint64            // the next message is offset+1
-	seen   map[string]*epoch // message -> where it came
-	owed   map[string]bool   // acknowledged messages that a change of epoch left open: they come in the new one
-	lossy  bool              // a reset told of losses: what comes again in another epoch is a repeat, not a fault
+	offset uint64          // the next message is offset+1
+	seen   map[string]int  // message -> how many losses the member had been told of when it came
+	owed   map[string]bool // acknowledged messages that a change of epoch left open: they come in the new one
+	losses int             // resets that told of losses: what came before such a one may come again, which is a repeat, not a fault
 
 	watched bool            // a roster was seen
 	present map[string]bool // who is in the topic, by the roster and what changed since
@@ -33,7 +34,7 @@ func (j *judge) member(file, who string) error {
 			if s != nil {
 				j.violate("I2", who, r.Topic, "joined twice")
 			}
-			seats[r.Topic] = &seat{epoch: t.epoch(r.Epoch), offset: r.Offset, seen: map[string]*epoch{}, owed: map[string]bool{}}
+			seats[r.Topic] = &seat{epoch: t.epoch(r.Epoch), offset: r.Offset, seen: map[string]int{}, owed: map[string]bool{}}
 		case Resumed, Reset:
 			j.move(who, s, t, r)
 		case Message, Skipped:
@@ -60,26 +61,26 @@ func (j *judge) move(who string, s *seat, t *topic, r Record) {
 		return // goes on where it was
 	}
 	j.verdict.Resets++
-	switch {
-	case !r.Recovered:
-		j.verdict.Losses++
-		s.lossy = true
-		clear(s.owed)
-	case from == to && r.Offset < s.offset:
+	if from == to && r.Offset < s.offset {
 		j.violate("I2", who, r.Topic, "sent back from %d to %d", s.offset, r.Offset)
-	default:
+	}
+	if r.Recovered {
 		open, passed := t.between(from, s.offset, to, r.Offset)
 		for _, key := range passed {
-			if s.seen[key] == nil {
+			if _, came := s.seen[key]; !came {
 				j.violate("I1", who, r.Topic, "message %s is passed over, but %s from %s:%d to %s:%d says that none is missing",
 					key, r.Act, from.name, s.offset, to.name, r.Offset)
 			}
 		}
 		for _, key := range open {
-			if s.seen[key] == nil {
+			if _, came := s.seen[key]; !came {
 				s.owed[key] = true
 			}
 		}
+	} else {
+		j.verdict.Losses++
+		s.losses++
+		clear(s.owed)
 	}
 	s.epoch, s.offset = to, r.Offset
 }
@@ -109,14 +110,14 @@ func (j *judge) message(who string, s *seat, r Record) {
 	}
 	j.verdict.Deliveries++
 	j.place(who, r.Topic, s.epoch, r.Offset, r.Key)
-	if was := s.seen[r.Key]; was != nil {
-		if s.lossy && was != s.epoch {
+	if losses, came := s.seen[r.Key]; came {
+		if losses < s.losses {
 			j.verdict.Repeats++
 		} else {
 			j.violate("I2", who, r.Topic, "message %s came twice", r.Key)
 		}
 	}
-	s.seen[r.Key] = s.epoch
+	s.seen[r.Key] = s.losses
 	delete(s.owed, r.Key)
 }
 
@@ -125,7 +126,7 @@ func (j *judge) ended(who string, s *seat, t *topic, r Record) {
 	if len(t.order) == 0 {
 		return
 	}
-	last := t.order[len(t.order)-1]
+	last := slices.MaxFunc(t.order, func(a, b *epoch) int { return cmp.Compare(a.last, b.last) }) // an old server may come back with its own
 	if head := last.acked[len(last.acked)-1]; s.epoch != last || s.offset < head {
 		j.violate("I1", who, r.Topic, "is at %s:%d after quiet, but %s:%d was acknowledged", s.epoch.name, s.offset, last.name, head)
 	}
