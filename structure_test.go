@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"internal/browsertest":  {},
 	"internal/exampletest":  {},
 	"internal/rawtest":      {},
+	"internal/nettest":      {},
 	"faults":                {},
 	"deploy":                {},
 	"faults/judge":          {},

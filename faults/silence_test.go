@@ -4,48 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/rookery-chat/rookery/internal/nettest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
-
-// insideNetwork is set, to the rookery under test, in a test that runs in a network of its own.
-const insideNetwork = "ROOKERY_INSIDE_NETWORK"
-
-// inside runs the test that calls it once more, as another process in a network that holds nothing but
-// loopback, and tells whether this is that process. What is done to that network ends with it, and nobody
-// else sees it.
-func inside(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(insideNetwork) != "" {
-		command(t, "ip", "link", "set", "lo", "up")
-		return true
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("unshare", "--map-root-user", "--net", "--kill-child", "--fork", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
-	cmd.Env = append(os.Environ(), insideNetwork+"="+binary)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("in a network of its own (unshare needs root, or user namespaces): %v", err)
-	}
-	t.Logf("%s", out)
-	return false
-}
-
-func command(t testing.TB, words ...string) {
-	t.Helper()
-	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", words, err, out)
-	}
-}
 
 // noticed bounds how long a node says that it is ready when it hears nothing of Redis any more: see docs/guarantees.md.
 const noticed = 6 * time.Second
@@ -62,12 +28,12 @@ func TestSilence(t *testing.T) {
 // The same with packets that the kernel drops: those to Redis, those from it, and all.
 func TestDroppedPackets(t *testing.T) {
 	t.Parallel()
-	if !inside(t) {
+	if !nettest.Inside(t, theBinary+"="+binary) {
 		return
 	}
 	const far = "127.0.0.2" // the first node's name for Redis
 	rule := func(action, what string) func() {
-		return func() { command(t, "iptables", action, "INPUT", what, far, "-p", "tcp", "-j", "DROP") }
+		return func() { nettest.Command(t, "iptables", action, "INPUT", what, far, "-p", "tcp", "-j", "DROP") }
 	}
 	for _, row := range []struct {
 		name       string

@@ -35,3 +35,15 @@ func kernelConn(conn net.Conn) *net.TCPConn {
 		conn = over.NetConn()
 	}
 }
+
+// unconfirmed is how many bytes the kernel has for a connection that its peer has not confirmed.
+func unconfirmed(conn net.Conn) (bytes int) {
+	tcp := kernelConn(conn)
+	if tcp == nil {
+		return 0
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { bytes, _ = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) })
+	}
+	return bytes
+}

@@ -432,7 +432,7 @@ func (sh *shard) examine(s *session, now time.Time) {
 	}
 	if acked := s.socket.acknowledged(); s.ackedAt == 0 {
 		s.acked, s.ackedAt, s.lifeAt = acked, now.UnixMilli(), heard
-	} else if acked != s.acked {
+	} else if acked > s.acked {
 		s.acked, s.ackedAt, s.lifeAt, s.pinged = acked, now.UnixMilli(), now.UnixMilli(), false
 	}
 	idle := since(max(heard, s.lifeAt))
@@ -441,8 +441,10 @@ func (sh *shard) examine(s *session, now time.Time) {
 		s.code = wire.CloseLost
 		sh.cut(s)
 	case !pings: // whether it lives is the kernel's to find out
-	case idle >= r.lost:
+	case idle >= r.lost: // not even its TCP answers: nobody waits for more, but its kernel may still get the word
 		sh.close(s, nil, wire.CloseLost, "heartbeat lost")
+		sh.flush(s)
+		sh.cut(s)
 	case idle >= r.ping && !s.pinged:
 		s.pinged = true
 		sh.own(s, s.kind.ping())

@@ -313,21 +313,24 @@ func (k *socket) isBlocked() bool {
 	return k.blocked
 }
 
-// acknowledged returns how many bytes the peer's TCP has confirmed so far.
+// acknowledged returns how many bytes the peer's TCP has confirmed so far: under TLS, which sends more
+// than it was given, at least so many. It grows only when more are confirmed.
 func (k *socket) acknowledged() uint64 {
 	k.mu.Lock()
 	written := k.written
 	k.mu.Unlock()
-	if k.raw == nil {
-		return written
-	}
-	var queued int
-	k.raw.Control(func(fd uintptr) { queued, _ = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) })
-	return written - min(written, uint64(queued))
+	return written - min(written, uint64(unconfirmed(k.Conn)))
 }
 
-// abort ends the connection at once. A helper that waits ends too.
-func (k *socket) abort() { k.Conn.Close() }
+// abort ends the connection at once, without a last word of TLS, which could wait. A helper that waits
+// ends too.
+func (k *socket) abort() {
+	if tcp := kernelConn(k.Conn); tcp != nil {
+		tcp.Close()
+		return
+	}
+	k.Conn.Close()
+}
 
 // closeWrite tells the peer's TCP that nothing more comes, where that is not told otherwise.
 func (k *socket) closeWrite() {

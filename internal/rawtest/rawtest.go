@@ -38,6 +38,11 @@ func Dial(tb testing.TB, addr string) *Conn {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return New(tb, c)
+}
+
+// New is a peer on a connection that somebody has made.
+func New(tb testing.TB, c net.Conn) *Conn {
 	tb.Cleanup(func() { c.Close() })
 	return &Conn{c, tb, bufio.NewReader(c)}
 }
@@ -56,22 +61,33 @@ func Upgrade(header ...string) string {
 func Open(tb testing.TB, addr string, header ...string) (*Conn, *http.Response) {
 	tb.Helper()
 	c := Dial(tb, addr)
+	return c, c.upgrade(header...)
+}
+
+func (c *Conn) upgrade(header ...string) *http.Response {
+	c.tb.Helper()
 	c.Send([]byte(Upgrade(header...)))
 	c.SetReadDeadline(time.Now().Add(Patience))
 	r, err := http.ReadResponse(c.r, nil)
 	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
-		tb.Fatalf("upgrade: %+v, %v", r, err)
+		c.tb.Fatalf("upgrade: %+v, %v", r, err)
 	}
-	return c, r
+	return r
 }
 
 // Enter opens and says hello as a user.
 func Enter(tb testing.TB, addr, user string) *Conn {
 	tb.Helper()
-	c, _ := Open(tb, addr)
+	return Dial(tb, addr).Enter(user)
+}
+
+// Enter upgrades and says hello as a user.
+func (c *Conn) Enter(user string) *Conn {
+	c.tb.Helper()
+	c.upgrade()
 	c.Say(fmt.Sprintf(`{"type":"hello","id":1,"user":%q}`, user))
 	if _, b, err := c.Next(); err != nil || !strings.Contains(string(b), `"welcome"`) {
-		tb.Fatalf("hello was answered with %q, %v", b, err)
+		c.tb.Fatalf("hello was answered with %q, %v", b, err)
 	}
 	return c
 }
