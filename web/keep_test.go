@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -142,4 +143,57 @@ func TestLoss(t *testing.T) {
 	// What the old log held cannot be meant any more; what the new one holds can.
 	p.Do(`as("alice", async (client) => { await client.join("lobby"); await client.publish("lobby", { kind: "edit", of: 1, text: "afterwards" }); })`)
 	p.Until(`shown(".message").join() === "alice: before,alice: afterwards"`)
+}
+
+// The list of a user's rooms goes with the user: another browser has them, with what is unread, and follows
+// where the user goes and what the user leaves.
+func TestRoomsOfAUser(t *testing.T) {
+	t.Parallel()
+	n := serve(t, build(t))
+	browser := browsertest.Start(t)
+	rooms := `Array.from(document.querySelectorAll("#rooms button"), (b) => b.dataset.name).join()`
+	desk := open(t, browser, "http://"+n.addr+"/")
+	desk.enter("alice")
+	desk.to("attic")
+	desk.to("kitchen")
+	desk.Until(`online() === 1 && ` + rooms + ` === "attic,kitchen,lobby"`)
+	desk.Do(`as("bob", async (client) => { await client.join("attic"); await client.publish("attic", "anybody up here?"); })`)
+	desk.Until(`count("attic") === 1`)
+
+	phone := open(t, browser, "http://"+n.addr+"/") // which shares nothing with the first
+	phone.enter("alice")
+	phone.Until(rooms + ` === "attic,kitchen,lobby" && count("attic") === 1`)
+	phone.to("cellar")
+	desk.Until(rooms + ` === "attic,cellar,kitchen,lobby"`)
+	desk.Until(`text("title") === "kitchen" && online() === 1`)
+	phone.to("kitchen")
+	phone.Click("#leave")
+	desk.Until(rooms + ` === "attic,cellar,lobby" && text("title") !== "kitchen"`)
+	phone.to("attic")
+	desk.Until(`count("attic") === 0`)
+
+	// What was left elsewhere stays left, though this browser remembers it.
+	desk.Run(chromedp.Navigate("about:blank"))
+	phone.to("cellar")
+	phone.Click("#leave")
+	phone.Until(rooms + ` === "attic,lobby"`)
+	phone.to("den")
+	desk.Run(chromedp.Navigate("http://" + n.addr + "/"))
+	desk.prepare()
+	desk.Until(rooms + ` === "attic,den,lobby"`)
+
+	// The server API takes alice along.
+	r, err := http.NewRequestWithContext(t.Context(), "PUT", "http://"+n.admin+"/v1/topics/meeting/members/alice", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	for _, p := range []*page{desk, phone} {
+		p.Until(rooms + ` === "attic,den,lobby,meeting"`)
+		p.quiet()
+	}
 }

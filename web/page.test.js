@@ -179,3 +179,17 @@ test("unread messages are counted by person, and marks are written only where on
 	other.take(message(7, "carol", { kind: "mark", with: "carol", offset: 9 }));
 	assert.equal(other.unread(other.person("carol")).length, 2);
 });
+
+test("the newest list of rooms in the inbox is the user's, whatever comes later from the log", () => {
+	const inbox = new Inbox("me");
+	const take = (offset, from, data, to) => inbox.take(message(offset, from, data, { topic: "@me", to }));
+	take(5, "me", { kind: "rooms", rooms: ["b"] });
+	take(3, "me", { kind: "rooms", rooms: ["a"] });
+	take(7, "bob", { kind: "rooms", rooms: ["forged"] });
+	take(8, "me", { kind: "rooms", rooms: ["to", "bob"] }, "bob");
+	take(9, "me", { kind: "rooms", rooms: [1] });
+	assert.deepEqual(inbox.rooms, { names: ["b"], offset: 5 });
+	assert.deepEqual([...inbox.people.keys()].sort(), ["bob", "me"]); // what is no list is shown for what it is
+	inbox.restart(0);
+	assert.equal(inbox.rooms, null);
+});

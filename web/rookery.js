@@ -138,10 +138,13 @@ export class Client extends EventTarget {
 			throw failure("bad_request", "every session stays in its inbox and in *", topic);
 		}
 		this.#topics.delete(topic);
+		let sent = this.connected;
 		for (const call of this.#joins) {
-			if (call.frame.topic === topic) this.#settle(call, failure("left", "the topic was left before it was joined", topic));
+			if (call.frame.topic !== topic) continue;
+			sent ||= call.conn !== null; // behind the hello
+			this.#settle(call, failure("left", "the topic was left before it was joined", topic));
 		}
-		if (this.connected) await this.#call({ type: "leave", topic }, { once: true });
+		if (sent) await this.#call({ type: "leave", topic }, { once: true });
 	}
 
 	publish(topic, data, { key, echo } = {}) {
@@ -204,7 +207,7 @@ export class Client extends EventTarget {
 			socket: null,
 			opened: false,
 			welcomed: 0, // when; 0 before
-			maxFrame: Infinity,
+			maxFrame: HELLO_BYTES,
 			heartbeat: 0,
 			sent: now, // when we last sent anything
 			heard: now, // when we last heard anything
@@ -218,15 +221,16 @@ export class Client extends EventTarget {
 			held: false, // and have to wait
 		};
 		this.#conn = conn;
-		conn.beat = this.#clock.setTimeout(() => this.#lost(conn, CLOSE_LOST, "the node does not answer"), OPENING);
 		try {
 			let token = this.#options.token;
-			if (typeof token === "function") token = await token();
+			if (typeof token === "function") token = await token(); // a person may have to look for one
 			if (this.#conn !== conn) return;
+			conn.beat = this.#clock.setTimeout(() => this.#lost(conn, CLOSE_LOST, "the node does not answer"), OPENING);
 			const socket = (conn.socket = new this.#WebSocket(this.#url, PROTOCOL));
 			socket.onopen = () => {
 				conn.opened = true;
 				this.#send(conn, this.#hello(token));
+				this.#transmitAll(); // what need not wait for the welcome
 			};
 			socket.onmessage = (e) => this.#receive(conn, e.data);
 			socket.onerror = () => {
@@ -384,7 +388,9 @@ export class Client extends EventTarget {
 	#transmit(call) {
 		const conn = this.#conn;
 		const { frame } = call;
-		if (!conn?.welcomed || conn.pause !== null || call.conn) return;
+		if (!conn?.opened || conn.pause !== null || call.conn) return;
+		// A room that is new to us can be joined behind the hello. All else needs its answer.
+		if (!conn.welcomed && (frame.type !== "join" || this.#topics.has(frame.topic))) return;
 		if (frame.type !== "join" && frame.type !== "leave") {
 			for (const join of this.#joins) if (join.frame.topic === frame.topic) return;
 		}

@@ -221,6 +221,42 @@ test("joins, and resumes from what it received, not from the head", async () => 
 	assert.equal(f.of("reset").length, 0);
 });
 
+test("joins behind its hello, without waiting for the welcome", async () => {
+	const f = new Fake();
+	const joined = outcome(f.client.join("lobby", { recent: 3 }));
+	const published = outcome(f.client.publish("lobby", "hi"));
+	f.socket.open();
+	const types = () => f.socket.sent.map(({ type }) => type);
+	assert.deepEqual(types(), ["hello", "join"]); // a publish needs the room
+	await f.welcome();
+	assert.deepEqual(types(), ["hello", "join"]);
+	await f.answer("join", at("e", 0));
+	assert.equal(joined.done, true);
+	assert.deepEqual(types(), ["hello", "join", "publish"]);
+	await f.answer("publish", { epoch: "e", offset: 1 });
+	assert.equal(published.done, true);
+
+	// What could not be answered is asked again; a room that is known is in the hello.
+	const again = outcome(f.client.join("attic"));
+	const socket = await f.reconnect();
+	outcome(f.client.join("lobby", { presence: true }));
+	socket.open();
+	assert.deepEqual(socket.sent.map(({ type, topic }) => [type, topic]), [["hello", undefined], ["join", "attic"]]);
+	assert.equal(again.done, false);
+	await f.welcome({ lobby: at("e", 1) });
+	assert.deepEqual(socket.sent.map(({ type, topic }) => [type, topic]).slice(2), [["join", "lobby"]]);
+
+	// What is left meanwhile is left there, too.
+	const g = new Fake();
+	const gone = outcome(g.client.join("lobby"));
+	g.socket.open();
+	outcome(g.client.leave("lobby"));
+	await settle();
+	assert.equal(gone.error.code, "left");
+	await g.welcome();
+	assert.equal(g.socket.last.type, "leave");
+});
+
 test("steps over skips", async () => {
 	const f = new Fake();
 	await f.welcome();
@@ -896,7 +932,7 @@ test("may be closed from within its events, and while it waits", async () => {
 	const join = outcome(f.client.join("lobby"));
 	await f.welcome();
 	assert.equal(join.error.code, "closed");
-	assert.equal(f.socket.of("join").length, 0);
+	assert.equal(f.socket.of("join").length, 1); // behind the hello; and nothing since
 	assert.equal(f.clock.pending, 0);
 
 	const g = new Fake();

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -32,11 +33,20 @@ type asset struct {
 	shared      bool   // pages of other sites may load it
 }
 
+// Tokens tells how the node that serves the page takes tokens, which say who somebody is.
+type Tokens string
+
+const (
+	NoTokens   Tokens = ""     // names will do
+	TokensToo  Tokens = "too"  // who has none comes in by a name
+	TokensOnly Tokens = "only" // nobody comes in without one
+)
+
 // Handler serves the chat page at / and the files that it is made of.
-func Handler() http.Handler {
+func Handler(tokens Tokens) http.Handler {
 	const script = "text/javascript; charset=utf-8"
 	assets := map[string]asset{
-		"/":             load("index.html", "text/html; charset=utf-8"),
+		"/":             page(tokens),
 		"/page.css":     load("page.css", "text/css; charset=utf-8"),
 		"/icon.svg":     load("icon.svg", "image/svg+xml"),
 		"/rookery.js":   load("rookery.js", script).share(),
@@ -81,11 +91,26 @@ func Handler() http.Handler {
 	})
 }
 
-func load(name, contentType string) asset {
+// page is index.html, which knows how the node takes tokens.
+func page(tokens Tokens) asset {
+	content := read("index.html")
+	if tokens != NoTokens {
+		content = bytes.Replace(content, []byte("<body>"), fmt.Appendf(nil, "<body data-tokens=%q>", tokens), 1)
+	}
+	return pack(content, "text/html; charset=utf-8")
+}
+
+func load(name, contentType string) asset { return pack(read(name), contentType) }
+
+func read(name string) []byte {
 	content, err := files.ReadFile(name)
 	if err != nil {
 		panic(err) // cannot be: the compiler has embedded it
 	}
+	return content
+}
+
+func pack(content []byte, contentType string) asset {
 	var packed bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // fails for unknown levels only
 	z.Write(content)                                           // into memory

@@ -20,7 +20,7 @@ func get(t *testing.T, method, path string, header http.Header) *http.Response {
 		r.Header[k] = v
 	}
 	w := httptest.NewRecorder()
-	web.Handler().ServeHTTP(w, r)
+	web.Handler(web.NoTokens).ServeHTTP(w, r)
 	return w.Result()
 }
 

@@ -114,7 +114,7 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", n.Handler())
 	mux.Handle("/plain", n.Handler())
-	mux.Handle("/", web.Handler())
+	mux.Handle("/", web.Handler(c.tokens()))
 	cluster := backend{n, b, p, st}
 	var public http.Handler = mux
 	if !c.Anonymous && !c.authenticated() {
@@ -207,6 +207,17 @@ const minAPIKey = 16
 
 func (c *serveCmd) authenticated() bool {
 	return c.AuthSecret != "" || c.AuthKey != "" || c.AuthJwks != ""
+}
+
+// tokens tells the page how to let people in.
+func (c *serveCmd) tokens() web.Tokens {
+	switch {
+	case !c.authenticated():
+		return web.NoTokens
+	case c.Anonymous:
+		return web.TokensToo
+	}
+	return web.TokensOnly
 }
 
 // verifier returns what verifies tokens, nil when none are configured.

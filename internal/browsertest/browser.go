@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -151,6 +152,15 @@ func (p *Page) Prefer(feature, value string) {
 	params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: feature, Value: value}}}
 	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, params); err != nil {
 		p.tb.Fatalf("prefer %s: %v", feature, err)
+	}
+}
+
+// Before runs a script in each page that the window loads from now on, before the page's own.
+func (p *Page) Before(script string) {
+	p.tb.Helper()
+	params := cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script}
+	if _, err := chromedp.Call(p.ctx, cdppage.AddScriptToEvaluateOnNewDocument, params); err != nil {
+		p.tb.Fatalf("before: %v", err)
 	}
 }
 

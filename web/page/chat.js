@@ -16,6 +16,7 @@ const RECENT = 50; // messages shown on entering
 const PAGE = 100; // messages loaded by scrolling up
 const INBOX_PAGE = 256;
 const INBOX_PAGES = 40; // read at most, to find all that is unread
+const FAR = 500; // messages after which the list of rooms is written anew: logs are not endless
 const FEW = 20; // messages of one person that are worth a page
 const TYPING = 6000; // a signal of typing holds so long, in ms …
 const TYPING_AGAIN = 3000; // … and is repeated after this
@@ -30,12 +31,16 @@ export class Chat {
 	#seeing = new Map(); // conversation -> {upTo, timer}
 	#typed = { name: "", at: 0 };
 	#loading = new Map(); // conversation or inbox -> promise
+	#guessed = new Set(); // rooms that this browser remembers, until the inbox tells which they are
+	#listed = false; // it has told
+	#keeping = false; // the list in the inbox is being written …
+	#changed = false; // … and is another one meanwhile
 
-	constructor(user, tell) {
+	constructor(user, token, tell) {
 		this.user = user;
 		this.inbox = new Inbox(user);
 		this.#tell = tell;
-		const client = (this.client = connect("/ws", { user }));
+		const client = (this.client = connect("/ws", token ? { token } : { user }));
 		const on = (type, f) => client.addEventListener(type, (e) => f(e.detail));
 		on("connected", (e) => this.#connected(e));
 		on("disconnected", ({ reconnect, code, error }) => tell(reconnect ? "lost" : "over", { code, error }));
@@ -45,6 +50,7 @@ export class Chat {
 		on("read", (e) => this.#read(e));
 		on("signal", (e) => this.#signal(e));
 		on("presence", (e) => this.#presence(e));
+		on("joined", ({ topic }) => this.enter(topic)); // by the server API
 		on("left", ({ topic, error }) => this.#removed(topic, error));
 		client.join("*", { presence: true }).then(() => tell("people"), () => {});
 	}
@@ -65,9 +71,11 @@ export class Chat {
 		return [...this.rooms.values(), this.everyone, ...this.inbox.people.values()];
 	}
 
-	enter(name) {
+	enter(name, guessed = false) {
 		let c = this.find(name);
+		if (!guessed) this.#guessed.delete(name);
 		if (c) return c;
+		if (guessed) this.#guessed.add(name);
 		this.rooms.set(name, (c = new Conversation(name)));
 		this.client.join(name, { recent: RECENT, presence: true }).then(
 			({ offset, after, read }) => {
@@ -80,12 +88,47 @@ export class Chat {
 			},
 			(error) => this.rooms.get(name) === c && this.#removed(name, error),
 		);
+		this.#keepRooms();
 		return c;
 	}
 
 	leave(c) {
 		this.rooms.delete(c.name);
+		this.#keepRooms();
 		return this.client.leave(c.name);
+	}
+
+	// --- Which rooms there are: one list for all of the user's devices, in the inbox.
+
+	// #followRooms goes where the list says.
+	#followRooms(rooms = this.inbox.rooms?.names) {
+		if (!rooms || !this.#listed || this.#keeping) return;
+		for (const name of rooms) this.enter(name);
+		for (const c of [...this.rooms.values()].filter((c) => !rooms.includes(c.name))) {
+			this.leave(c).catch(() => {});
+			this.#tell("gone", { conversation: c });
+		}
+	}
+
+	async #keepRooms() {
+		this.#changed = true;
+		if (this.#keeping || !this.#listed) return;
+		this.#keeping = true;
+		const { inbox } = this;
+		try {
+			while (this.#changed) {
+				await null; // what is entered at once is one change
+				this.#changed = false;
+				const rooms = [...this.rooms.keys()].sort();
+				if (inbox.rooms?.names.join(" ") === rooms.join(" ") && inbox.head - inbox.rooms.offset < FAR) continue;
+				const { offset } = await this.client.publish(inbox.topic, { kind: "rooms", rooms });
+				inbox.list(rooms, offset);
+			}
+			this.#keeping = false;
+			this.#followRooms(); // another device may have had the last word
+		} catch {
+			this.#keeping = false; // then this browser alone knows
+		}
 	}
 
 	// --- Saying something.
@@ -174,7 +217,8 @@ export class Chat {
 	// --- What the client tells.
 
 	#connected({ resumed, topics, user }) {
-		this.user = user;
+		const renamed = user !== this.user; // beside tokens, chosen names get a mark
+		this.user = this.inbox.me = user;
 		let missed = 0;
 		for (const [topic, answer] of Object.entries(topics)) {
 			const log = topic === this.inbox.topic ? this.inbox : this.find(topic);
@@ -184,7 +228,7 @@ export class Chat {
 			if (resumed && answer.recovered) missed += Math.max(0, answer.offset - answer.after);
 		}
 		if (!resumed) this.#loadInbox();
-		this.#tell("connected", { resumed, missed, whole: Object.values(topics).every((a) => a.error || a.recovered) });
+		this.#tell("connected", { resumed, missed, renamed, whole: Object.values(topics).every((a) => a.error || a.recovered) });
 	}
 
 	// #at takes the answer to a first join.
@@ -201,8 +245,12 @@ export class Chat {
 			for (let pages = 0; inbox.more && pages < INBOX_PAGES; pages++) {
 				await this.#page(inbox, inbox.topic, INBOX_PAGE);
 				this.#tell("change", { conversation: null });
-				if (inbox.first <= inbox.read + 1) break;
+				if (inbox.first <= inbox.read + 1 && inbox.rooms) break;
 			}
+			this.#listed = true;
+			const rooms = inbox.rooms?.names;
+			if (rooms) this.#followRooms([...rooms, ...[...this.rooms.keys()].filter((name) => !this.#guessed.has(name))]);
+			this.#keepRooms();
 		} catch {
 			// Scrolling up tries again.
 		}
@@ -214,7 +262,7 @@ export class Chat {
 		let item;
 		if (c) item = c.take(message);
 		else if (topic === this.inbox.topic) ({ conversation: c, item } = this.inbox.take(message));
-		if (!c) return;
+		if (!c) return this.#followRooms();
 		c.typing.delete(from);
 		if (from === this.user && !c.direct && c.read === message.offset - 1) this.seen(c); // who wrote it has read it
 		const news = item && item.message === message && message.offset > c.past && isNews(message, c.direct);
@@ -236,6 +284,7 @@ export class Chat {
 		const text = `${many} missing here: the server does not have them any more.`;
 		for (const c of own ? this.inbox.people.values() : [log]) if (c.items.length > 0) c.note(text, { kind: "missing" });
 		log.head = Math.max(log.head, e.offset); // after the notes, which stand before what comes now
+		if (own) this.#keepRooms();
 		this.#tell("missing", { conversation: own ? null : log, missing });
 	}
 
@@ -275,6 +324,7 @@ export class Chat {
 		const c = this.rooms.get(topic);
 		if (!c) return;
 		this.rooms.delete(topic);
+		this.#keepRooms();
 		this.#tell("removed", { conversation: c, error });
 	}
 }

@@ -131,15 +131,17 @@ export class Composer {
 	async #publish(data, text) {
 		const chat = this.#chat;
 		const conversation = this.#conversation;
+		const key = this.#draftKey();
 		this.#on.sending(1);
 		try {
 			const published = chat.say(conversation, data);
 			this.#on.sent();
 			await published;
 		} catch (err) {
+			if (!data.kind && !lasting.get(key)) lasting.set(key, text); // it is a draft again
 			if (chat !== this.#chat) return;
 			banner(`Not sent: “${(text || data.file?.name || "").slice(0, 80)}”: ${err.message}`, "failed");
-			if (conversation === this.#conversation && !this.#text.value && !data.kind) this.#text.value = text;
+			if (conversation === this.#conversation && !this.#context) this.#text.value = lasting.get(key);
 		} finally {
 			if (chat === this.#chat) this.#on.sending(-1);
 		}

@@ -63,8 +63,14 @@ export function fileOf(file) {
 	};
 }
 
-// markOf reads what this page writes into the own inbox: that a person's messages are read.
+// markOf and roomsOf read what this page writes into the own inbox: that a person's messages are
+// read, and which rooms the user is in.
 export function markOf(data) {
 	if (!isObject(data) || data.kind !== "mark") return null;
 	return typeof data.with === "string" && Number.isSafeInteger(data.offset) ? data : null;
+}
+
+export function roomsOf(data) {
+	if (!isObject(data) || data.kind !== "rooms") return null;
+	return Array.isArray(data.rooms) && data.rooms.every((name) => typeof name === "string") ? data.rooms : null;
 }

@@ -2,10 +2,11 @@
 //
 // How far the user has read is one offset for the whole inbox. Who reads bob while carol waits
 // cannot move it: then the page writes a mark into the inbox, a message to oneself, which says up
-// to where bob is read. All of the user's devices have the same marks.
+// to where bob is read. All of the user's devices have the same marks. The list of the user's
+// rooms stands here in the same way.
 
 import { Conversation } from "./conversation.js";
-import { kindOf, markOf } from "./data.js";
+import { kindOf, markOf, roomsOf } from "./data.js";
 
 export class Inbox {
 	people = new Map(); // person -> Conversation
@@ -13,11 +14,15 @@ export class Inbox {
 	read = 0;
 	first = 0; // the smallest offset that was loaded
 	more = false; // the log has older ones
+	rooms = null; // the user's: {names, offset} of the newest message that lists them
 	#marks = new Map(); // person -> offset
 
 	constructor(me) {
 		this.me = me;
-		this.topic = `@${me}`;
+	}
+
+	get topic() {
+		return `@${this.me}`;
 	}
 
 	person(name) {
@@ -29,13 +34,19 @@ export class Inbox {
 	take(message) {
 		const { from = "", to, offset, data } = message;
 		this.head = Math.max(this.head, offset);
-		const mark = from === this.me && !to && markOf(data);
-		if (mark) {
-			this.#marks.set(mark.with, Math.max(mark.offset, this.#marks.get(mark.with) ?? 0));
-			return { conversation: null, item: null };
-		}
+		const own = from === this.me && !to ? data : null; // to oneself: what this page keeps here
+		const mark = markOf(own);
+		const rooms = roomsOf(own);
+		if (mark) this.#marks.set(mark.with, Math.max(mark.offset, this.#marks.get(mark.with) ?? 0));
+		if (rooms) this.list(rooms, offset);
+		if (mark || rooms) return { conversation: null, item: null };
 		const conversation = this.person(to ?? from);
 		return { conversation, item: conversation.take(message) };
+	}
+
+	// list takes a list of the user's rooms, if there is no newer one.
+	list(names, offset) {
+		if (!(this.rooms?.offset > offset)) this.rooms = { names, offset };
 	}
 
 	readUpTo({ person }) {
@@ -75,6 +86,7 @@ export class Inbox {
 		this.read = 0;
 		this.first = after + 1;
 		this.more = false;
+		this.rooms = null;
 		this.#marks.clear();
 		for (const c of this.people.values()) c.restart(after);
 	}

@@ -3,6 +3,7 @@
 import { banner } from "./banner.js";
 import { Chat } from "./chat.js";
 import { Composer, pickEmoji } from "./composer.js";
+import { forget, take, visitor } from "./door.js";
 import { $, count } from "./dom.js";
 import { soon } from "./frame.js";
 import { lasting, list, passing } from "./keep.js";
@@ -39,19 +40,19 @@ const composer = new Composer({
 // --- Coming and going.
 
 function enter() {
-	const user = $("name").value.trim().normalize("NFC");
+	const { user, token } = visitor();
 	const wanted = $("room").value.trim().normalize("NFC");
 	if (!user || !wanted) return;
 	end();
-	lasting.set("name", user);
+	if (!token) lasting.set("name", user);
 	passing.set("in", "yes");
 	banner("");
-	const mine = (chat = new Chat(user, (what, detail) => chat === mine && told[what](detail)));
+	const mine = (chat = new Chat(user, token, (what, detail) => chat === mine && told[what](detail)));
 	main.hidden = false;
 	$("door").hidden = true;
 	const others = list(lasting.get(`rooms:${user}`)); // before open writes the list
 	open(wanted);
-	for (const name of others) mine.enter(name);
+	for (const name of others) mine.enter(name, true);
 	keepRooms();
 	soon(refresh);
 	$("text").focus();
@@ -73,7 +74,12 @@ function door(why = "") {
 	$("door").hidden = false;
 	setTitle("Rookery");
 	banner(why, why ? "failed" : "");
-	$($("name").value ? "enter" : "name").focus();
+	$($("name-label").hidden ? "token" : $("name").value ? "enter" : "name").focus();
+}
+
+function signOut() {
+	forget();
+	door();
 }
 
 // open shows a conversation: a room that is entered, a person, or everyone.
@@ -141,18 +147,24 @@ const told = {
 	entered({ conversation: c }) {
 		if (c === current && c.read > 0 && c.head > c.read) view.divide(c.read);
 		if (c === current) toPlace();
+		keepRooms();
 		soon(refresh);
 	},
-	connected({ resumed, missed, whole }) {
+	connected({ resumed, missed, whole, renamed }) {
+		if (renamed) open(current.name);
 		soon(refresh);
 		if (!resumed) return banner("");
 		if (!whole) return; // missing tells
 		const news = missed > 0 ? `${count(missed, "message")} came meanwhile` : "no message came meanwhile";
 		banner(`Connected again: ${news}, and none is missing.`, "recovered");
 	},
-	lost: () => {
-		showLost();
+	lost({ code }) {
+		if (code === 4002) forget(); // the token has expired: the client asks for the next one
+		else showLost();
 		soon(refresh);
+	},
+	gone({ conversation: c }) {
+		next(c);
 	},
 	missing({ conversation: c, missing }) {
 		const where = c ? `in ${c.name}` : "among your direct messages";
@@ -172,6 +184,7 @@ const told = {
 			4003: "You were removed",
 			4005: "You are here too often: close the page in another window",
 		}[code] ?? "The server ended the connection";
+		if (code === 4001) forget();
 		door(error?.code && error.code !== "disconnected" ? `${why}: ${error.message}` : `${why}.`);
 	},
 };
@@ -295,9 +308,12 @@ document.addEventListener("keydown", (e) => {
 
 $("door").addEventListener("submit", (e) => {
 	e.preventDefault();
-	enter();
+	const wrong = take();
+	if (wrong) banner(wrong, "failed");
+	else enter();
 });
-$("out").addEventListener("click", () => door());
+$("out").addEventListener("click", signOut);
+$("renew").addEventListener("close", () => $("renew").returnValue === "out" && signOut());
 $("leave").addEventListener("click", () => leaveRoom(current));
 $("menu").addEventListener("click", () => {
 	drawer(!main.classList.contains("open"));
@@ -327,7 +343,6 @@ addEventListener("hashchange", () => {
 	if (chat && wanted !== current?.name) open(wanted);
 });
 
-$("name").value = lasting.get("name");
 $("room").value = addressed() || "lobby";
-if (passing.get("in") && $("name").value) enter();
+if (passing.get("in") && visitor().user) enter();
 else door();

@@ -71,6 +71,7 @@ class FakeSocket {
 
 	// What the node does.
 	open() {
+		if (this.readyState === 1) return;
 		this.readyState = 1;
 		this.onopen?.({});
 	}

@@ -1,0 +1,121 @@
+package web_test
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/rookery-chat/rookery/internal/browsertest"
+)
+
+// traced notes what goes over the page's WebSockets, in its order.
+const traced = `(() => {
+	const Real = window.WebSocket;
+	window.trace = [];
+	window.WebSocket = class extends Real {
+		constructor(...args) {
+			super(...args);
+			trace.push("connect");
+			this.addEventListener("message", (e) => trace.push("< " + JSON.parse(e.data).type));
+		}
+		send(text) {
+			const { type, topic = "" } = JSON.parse(text);
+			trace.push("> " + type + " " + topic);
+			super.send(text);
+		}
+	};
+})()`
+
+// From the address to the first message there are four round trips in series: for the page, for
+// its files, all at once, for the connection, and for hello and join, which go out together. And
+// all that a browser loads for it is less than 100 KB as it stands in the repository, without a minifier.
+func TestOpening(t *testing.T) {
+	t.Parallel()
+	n := serve(t, build(t))
+	browser := browsertest.Start(t)
+	other := open(t, browser, "http://"+n.addr+"/")
+	other.Do(speaker)
+	other.Do(`Promise.all(Array.from({ length: 50 }, (_, i) => bob.publish("lobby", "message " + i)))`)
+
+	p := open(t, browser, "about:blank") // nothing is in its cache
+	p.Before(traced)
+	p.Run(chromedp.Navigate("http://" + n.addr + "/"))
+	p.prepare()
+	p.enter("alice")
+	p.Until(`document.querySelectorAll(".message").length === 50`)
+
+	var trace []string
+	ask(t, p, `trace`, &trace)
+	first := slices.Index(trace, "< message")
+	if first < 0 {
+		t.Fatalf("no message in %q", trace)
+	}
+	trace = trace[:first+1]
+	t.Logf("%q", trace)
+	heard := slices.IndexFunc(trace, func(s string) bool { return strings.HasPrefix(s, "<") })
+	if said := trace[:heard]; !slices.Equal(said, []string{"connect", "> hello ", "> join *", "> join lobby"}) {
+		t.Errorf("before the node said anything, the page did %q", said)
+	}
+	if slices.Contains(trace[heard:], "connect") {
+		t.Errorf("a second connection: %q", trace)
+	}
+
+	// What was loaded is what the page itself names: nothing was found out later.
+	r, err := http.Get("http://" + n.addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	html, err := io.ReadAll(r.Body)
+	r.Body.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{"/": true}
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/[^"]*)"`).FindAllStringSubmatch(string(html), -1) {
+		named[m[1]] = true
+	}
+	var loaded []struct {
+		Name      string
+		Raw, Sent int
+	}
+	ask(t, p, `[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map((e) =>
+		({ name: new URL(e.name).pathname, raw: e.decodedBodySize, sent: e.encodedBodySize }))`, &loaded)
+	const most = 120_000
+	raw, sent := 0, 0
+	seen := make(map[string]bool)
+	for _, l := range loaded {
+		raw += l.Raw
+		sent += l.Sent
+		if !named[l.Name] {
+			t.Errorf("%s is not named by the page: it waits for another file", l.Name)
+		}
+		if l.Raw == 0 {
+			t.Errorf("nobody knows how large %s is", l.Name)
+		}
+		seen[l.Name] = true
+	}
+	if !maps.Equal(seen, named) {
+		t.Errorf("the page names %v", slices.Sorted(maps.Keys(named)))
+		t.Errorf("the browser loaded %v", slices.Sorted(maps.Keys(seen)))
+	}
+	t.Logf("%d files, %d bytes, %d as they are sent", len(loaded), raw, sent)
+	if raw > most {
+		t.Errorf("a browser loads %d bytes (%d as they are sent), want at most %d", raw, sent, most)
+	}
+	p.quiet()
+}
+
+// ask reads what an expression is.
+func ask(t *testing.T, p *page, expression string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(p.Ask(`JSON.stringify(`+expression+`)`)), into); err != nil {
+		t.Fatal(err)
+	}
+}
