@@ -1,20 +1,13 @@
 package deploy_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/rookery-chat/rookery/client"
 )
 
 // Each alert fires when it should and not otherwise, as alerts_test.yml has it; each has such a case, and
@@ -90,74 +83,10 @@ func TestDashboards(t *testing.T) {
 	c.start("127.0.1.1")
 	c.start("127.0.1.2")
 	f := c.haproxy()
-	exporter := "127.0.0.1:" + freePort(t, "127.0.0.1")
-	run(t, []string{"REDIS_ADDR=" + c.redis.URL()}, "prometheus-redis-exporter", "-web.listen-address", exporter)
-	prometheus := "127.0.0.1:" + freePort(t, "127.0.0.1")
-	config := read(t, "prometheus.yml")
-	for _, change := range [][2]string{
-		{"scrape_interval: 5s", "scrape_interval: 1s"}, {"evaluation_interval: 5s", "evaluation_interval: 1s"},
-		{"dns_sd_configs: # one target for each node, as they come and go\n      - {names: [node], type: A, port: 9000, refresh_interval: 5s}",
-			fmt.Sprintf("static_configs: [{targets: [127.0.1.1:%s, 127.0.1.2:%s]}]", c.admin, c.admin)},
-		{"redis-exporter:9121", exporter}, {"haproxy:8404", f.inner}, {"localhost:9090", prometheus},
-	} {
-		if !strings.Contains(config, change[0]) {
-			t.Fatalf("prometheus.yml has no %q any more", change[0])
-		}
-		config = strings.ReplaceAll(config, change[0], change[1])
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "alerts.yml"), []byte(read(t, "alerts.yml")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, nil, "prometheus", "--config.file="+dir+"/prometheus.yml", "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+prometheus, "--log.level=warn")
+	w := c.watch(f, fmt.Sprintf("static_configs: [{targets: [127.0.1.1:%s, 127.0.1.2:%s]}]", c.admin, c.admin), read(t, "alerts.yml"))
+	defer c.talk(f)()
 
-	// Somebody talks, so that there is something to see.
-	ctx, cancel := context.WithCancel(t.Context())
-	var talking sync.WaitGroup
-	defer talking.Wait()
-	defer cancel()
-	alice := client.New("ws://"+f.public+"/ws", &client.Options{User: "alice"})
-	talking.Go(func() { alice.Run(ctx) })
-	talking.Go(func() {
-		for range alice.Events(ctx) {
-		}
-	})
-	talking.Go(func() {
-		if _, err := alice.Join(ctx, "lobby", nil); err != nil {
-			return
-		}
-		for ctx.Err() == nil {
-			alice.Publish(ctx, "lobby", "hi", nil)
-			time.Sleep(100 * time.Millisecond)
-		}
-	})
-
-	ask := func(query string) (values int) {
-		_, body := get("http://" + prometheus + "/api/v1/query?query=" + url.QueryEscape(query))
-		var answer struct {
-			Status string
-			Error  string
-			Data   struct {
-				Result []struct {
-					Value [2]any
-				}
-			}
-		}
-		json.Unmarshal([]byte(body), &answer)
-		if answer.Error != "" {
-			t.Errorf("%s: %s", query, answer.Error)
-		}
-		for _, r := range answer.Data.Result {
-			if r.Value[1] != "NaN" {
-				values++
-			}
-		}
-		return values
-	}
-	await(t, "all five targets are up", func() bool { return ask("up == 1") == 5 })
+	await(t, "all five targets are up", func() bool { return w.values("up == 1") == 5 })
 	queries := 0
 	for _, file := range []string{"grafana/dashboards/cluster.json", "grafana/dashboards/node.json"} {
 		var b board
@@ -174,14 +103,14 @@ func TestDashboards(t *testing.T) {
 					t.Errorf("%s, %s: %s has no legend", file, p.Title, target.Expr)
 				}
 				query := strings.NewReplacer("$__rate_interval", "15s", "$node", ".*").Replace(target.Expr)
-				await(t, fmt.Sprintf("data for %s, %s: %s", file, p.Title, query), func() bool { return ask(query) > 0 })
+				await(t, fmt.Sprintf("data for %s, %s: %s", file, p.Title, query), func() bool { return w.values(query) > 0 })
 			}
 		}
 	}
 	if queries < 40 {
 		t.Errorf("saw only %d queries", queries)
 	}
-	if n := ask("rookery_no_such_metric"); n != 0 {
+	if n := w.values("rookery_no_such_metric"); n != 0 {
 		t.Errorf("a query without data has %d values", n)
 	}
 }
