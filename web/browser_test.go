@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/rookery-chat/rookery/internal/browsertest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
@@ -71,7 +69,7 @@ func TestBrowser(t *testing.T) {
 	alice.Until(`online() === 2 && people() === "alice (you)|bob"`)
 
 	// A page that is loaded again is where it was.
-	bob.Run(chromedp.Reload())
+	bob.Reload()
 	bob.prepare()
 	bob.Until(`offsets() === "1,2,3,4,5,6" && people() === "alice|bob (you)"`)
 

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/rookery-chat/rookery/internal/browsertest"
 )
 
@@ -47,7 +45,7 @@ func TestFilesOfMessages(t *testing.T) {
 	p.Until(`document.querySelectorAll(".message").length === 4`)
 
 	// What is shown is what was sent, also to who comes later; its place was kept free.
-	p.Run(chromedp.Reload())
+	p.Reload()
 	p.prepare()
 	p.Until(`document.querySelectorAll("#log .file").length === 2 && Array.from(document.querySelectorAll("#log img")).every((i) => i.width > 1 && i.naturalWidth > 0)`)
 	p.quiet()
@@ -110,7 +108,7 @@ func TestDraftsAndPlaces(t *testing.T) {
 	p.say("elsewhere")
 	p.to("lobby")
 	p.Until(`document.getElementById("text").value === "half a thought" && ` + top)
-	p.Run(chromedp.Reload())
+	p.Reload()
 	p.prepare()
 	p.Until(`document.getElementById("text").value === "half a thought" && ` + top)
 	p.Click("#newest")
@@ -173,12 +171,12 @@ func TestRoomsOfAUser(t *testing.T) {
 	desk.Until(`count("attic") === 0`)
 
 	// What was left elsewhere stays left, though this browser remembers it.
-	desk.Run(chromedp.Navigate("about:blank"))
+	desk.Go("about:blank")
 	phone.to("cellar")
 	phone.Click("#leave")
 	phone.Until(rooms + ` === "attic,lobby"`)
 	phone.to("den")
-	desk.Run(chromedp.Navigate("http://" + n.addr + "/"))
+	desk.Go("http://" + n.addr + "/")
 	desk.prepare()
 	desk.Until(rooms + ` === "attic,den,lobby"`)
 

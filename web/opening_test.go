@@ -5,14 +5,14 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/web"
 )
 
 // traced notes what goes over the page's WebSockets, in its order.
@@ -46,7 +46,7 @@ func TestOpening(t *testing.T) {
 
 	p := open(t, browser, "about:blank") // nothing is in its cache
 	p.Before(traced)
-	p.Run(chromedp.Navigate("http://" + n.addr + "/"))
+	p.Go("http://" + n.addr + "/")
 	p.prepare()
 	p.enter("alice")
 	p.Until(`document.querySelectorAll(".message").length === 50`)
@@ -117,5 +117,23 @@ func ask(t *testing.T, p *page, expression string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(p.Ask(`JSON.stringify(`+expression+`)`)), into); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// When a script does not come, because the network changed in that moment, there is a way on.
+func TestHalfLoaded(t *testing.T) {
+	t.Parallel()
+	page := get(t, "GET", "/", nil)
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/page/view.js" {
+			panic(http.ErrAbortHandler)
+		}
+		web.Handler(web.NoTokens).ServeHTTP(w, r)
+	}))
+	t.Cleanup(half.Close)
+	p := browsertest.Start(t).Open(half.URL)
+	p.Until(`document.getElementById("loading").checkVisibility({ opacityProperty: true })`)
+	if !strings.Contains(body(t, page), `<a href="/">Load the page again</a>`) {
+		t.Error("there is no way on")
 	}
 }

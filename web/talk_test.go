@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
@@ -90,7 +89,7 @@ func room(alice, bob *page) {
 
 	// The same after all of it came from the log. Who has read it is known from the beginning.
 	alice.Until(`text("seen") === "Seen by bob"`)
-	alice.Run(chromedp.Reload())
+	alice.Reload()
 	alice.prepare()
 	alice.Until(`shown(".message").join() === "bob: This message was deleted.,alice: hi yourself,mallory: I forged it"`)
 	alice.Until(`text("seen") === "Seen by bob"`)
@@ -134,7 +133,7 @@ func direct(alice, bob *page) {
 	}
 
 	// What was read stays read, and carol stays unread, when all is loaded again.
-	bob.Run(chromedp.Reload())
+	bob.Reload()
 	bob.prepare()
 	bob.Until(`count("@carol") === 1 && count("@alice") === 0 && shown(".message").length === 3`)
 	bob.to("@carol")

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/rookery-chat/rookery/internal/browsertest"
 )
 
@@ -56,12 +54,12 @@ func TestTokens(t *testing.T) {
 	p.say("hello")
 	p.Until(`shown(".mine").join() === "zoë: hello"`)
 	nowhere()
-	p.Run(chromedp.Reload())
+	p.Reload()
 	p.prepare()
 	p.Until(`shown(".mine").join() === "zoë: hello"`) // still let in
 	p.Click("#out")
 	p.Until(`document.getElementById("token").checkVisibility()`)
-	p.Run(chromedp.Reload())
+	p.Reload()
 	p.prepare()
 	p.Until(`document.getElementById("token").checkVisibility()`) // signed out means that
 
@@ -89,7 +87,7 @@ func TestTokens(t *testing.T) {
 	// One that had expired before the page was opened again.
 	p.Do(`sessionStorage.setItem("rookery.token", "` + mint(t, "zoë", time.Second) + `")`)
 	time.Sleep(time.Second) // its life
-	p.Run(chromedp.Reload())
+	p.Reload()
 	p.prepare()
 	p.Until(`document.getElementById("renew").open`)
 	p.Click(`#renew button[value="out"]`)

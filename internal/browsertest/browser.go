@@ -5,7 +5,9 @@ import (
 	"context"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,8 +57,11 @@ func Start(tb testing.TB) *Browser {
 // A Page is one window.
 type Page struct {
 	// Fixed at construction.
-	tb  testing.TB
-	ctx context.Context
+	tb      testing.TB
+	ctx     context.Context
+	settled chan struct{} // capacity 1
+
+	dropped atomic.Bool // since the newest load began
 
 	mu   sync.Mutex
 	said []string // errors and warnings of the console. Guarded by mu.
@@ -66,7 +71,7 @@ type Page struct {
 func (b *Browser) Open(url string) *Page {
 	b.tb.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
-	p := &Page{tb: b.tb, ctx: ctx}
+	p := &Page{tb: b.tb, ctx: ctx, settled: make(chan struct{}, 1)}
 	var listening sync.WaitGroup
 	console := chromedp.Console(ctx)
 	listening.Go(func() {
@@ -78,13 +83,21 @@ func (b *Browser) Open(url string) *Page {
 		}
 	})
 	b.tb.Cleanup(func() { cancel(); listening.Wait() })
-	p.Run(chromedp.Navigate(url))
+	p.Go(url)
 	return p
 }
 
 // hear keeps what went wrong: exceptions, errors of the page, and what the browser itself
 // says of failed loads and violations of the policy.
 func (p *Page) hear(m chromedp.ConsoleMessage) {
+	switch text := m.String(); {
+	case strings.Contains(text, changed):
+		p.dropped.Store(true) // no fault of the page's
+		return
+	case m.Type == "debug" && strings.Contains(text, settled):
+		p.settled <- struct{}{}
+		return
+	}
 	if m.IsException() || m.Type == "error" || m.Type == "warning" || m.Type == "assert" {
 		p.mu.Lock()
 		defer p.mu.Unlock()

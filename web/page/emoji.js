@@ -20,7 +20,7 @@ export function open(beside, chosen) {
 	picker.showPopover();
 	const at = beside.getBoundingClientRect();
 	const { offsetWidth: width, offsetHeight: height } = picker;
-	picker.style.left = `${Math.max(8, Math.min(at.right - width, innerWidth - width - 8))}px`;
+	picker.style.left = `${Math.max(8, Math.min(at.left, innerWidth - width - 8))}px`;
 	picker.style.top = `${Math.max(8, at.top > height + 16 ? at.top - height - 8 : Math.min(at.bottom + 8, innerHeight - height - 8))}px`;
 	picker.firstElementChild.focus();
 }

@@ -343,6 +343,7 @@ addEventListener("hashchange", () => {
 	if (chat && wanted !== current?.name) open(wanted);
 });
 
+$("loading").remove();
 $("room").value = addressed() || "lobby";
 if (passing.get("in") && visitor().user) enter();
 else door();
