@@ -228,9 +228,16 @@ func testUnread(t *testing.T, binary string) {
 			t.Fatal(err)
 		}
 	}
+	own, ctx := startClient(t, addr, "bob")
+	if _, err := own.Publish(ctx, "@bob", map[string]any{"kind": "rooms", "rooms": []string{"attic"}}, nil); err != nil {
+		t.Fatal(err)
+	}
 	bob := open(t, binary, addr, nil, "chat", "--as", "bob")
 	if !bob.end() || !strings.Contains(bob.out.String(), "alice to you: first\n") || !strings.Contains(bob.out.String(), "alice to you: second\n") {
 		t.Errorf("bob found %q", bob.out.String())
+	}
+	if strings.Contains(bob.out.String(), "rooms") {
+		t.Errorf("bob is told of what the chat page keeps: %q", bob.out.String())
 	}
 	again := open(t, binary, addr, nil, "chat", "--as", "bob")
 	if !again.end() || again.out.String() != "" {

@@ -60,6 +60,9 @@ func (m *model) message(msg *wire.Message) {
 	if log.oldest == 0 {
 		log.oldest = msg.Offset
 	}
+	if kept(msg, m.link.user) {
+		return
+	}
 	t := m.talk(m.home(msg))
 	l := m.line(msg)
 	if l.mine {

@@ -304,6 +304,9 @@ func (t *terminal) message(m *wire.Message) {
 	if m.Topic == wire.Inbox(me) {
 		t.seen = max(t.seen, m.Offset)
 	}
+	if kept(m, me) {
+		return
+	}
 	at := clockTime(time.UnixMilli(m.Time))
 	fmt.Fprintf(t.out, "%s %s: %s\n", at, Printable(who), Printable(Text(m.Data)))
 }

@@ -204,6 +204,14 @@ func TestDirectTalks(t *testing.T) {
 	}
 	d.types("/leave")
 	d.seesNo("@bob")
+
+	// What the chat page keeps in its user's inbox is no talk; whoever says the same to alice has said it.
+	d.happens(&wire.Message{Topic: "@alice", Offset: 5, From: "alice", Data: json.RawMessage(`{"kind":"rooms","rooms":["attic"]}`)})
+	d.happens(&wire.Message{Topic: "@alice", Offset: 6, From: "alice", Data: json.RawMessage(`{"kind":"mark","with":"bob","offset":4}`)})
+	d.seesNo("@alice")
+	d.says("@alice", 7, "mallory", "hello")
+	d.happens(&wire.Message{Topic: "@alice", Offset: 8, From: "mallory", Data: json.RawMessage(`{"kind":"mark","with":"bob","offset":4}`)})
+	d.sees("@mallory (2)")
 }
 
 // A line that is typed is seen at once, and once, whichever comes first: its answer or the

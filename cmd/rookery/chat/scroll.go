@@ -64,6 +64,9 @@ func (m *model) page(p page) {
 	}
 	older := make(map[*talk][]line)
 	for _, msg := range p.got.Messages { // oldest first
+		if kept(&msg, m.link.user) {
+			continue
+		}
 		t := m.talk(m.home(&msg))
 		if first := t.first(); first == 0 || msg.Offset < first {
 			older[t] = append(older[t], m.line(&msg))

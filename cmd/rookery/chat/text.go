@@ -11,15 +11,58 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/rookery-chat/rookery/wire"
 )
 
-// Text is what a message says: the field "text" of an object, a string as it is, and other
-// JSON as JSON.
+// A kind is what the chat page says with a message beside a text: web/README.md lists it.
+type kind struct {
+	Kind  string          `json:"kind"`
+	Of    json.RawMessage `json:"of"`
+	Emoji string          `json:"emoji"`
+	On    *bool           `json:"on"`
+	File  struct {
+		Name string `json:"name"`
+	} `json:"file"`
+}
+
+func kindOf(data json.RawMessage) (k kind) {
+	json.Unmarshal(data, &k) // what is of another shape stays empty
+	return k
+}
+
+// kept reports whether a message is what the chat page keeps in its user's inbox: nobody said it.
+func kept(m *wire.Message, me string) bool {
+	if m.Topic != wire.Inbox(me) || m.From != me || m.To != "" {
+		return false
+	}
+	k := kindOf(m.Data).Kind
+	return k == "mark" || k == "rooms"
+}
+
+// Text is what a message says: the field "text" of an object, a string as it is, what people do on
+// the chat page in words, and other JSON as JSON.
 func Text(data json.RawMessage) string {
 	var s *string
 	if json.Unmarshal(data, &s) == nil && s != nil {
 		return *s
 	}
+	switch k := kindOf(data); {
+	case k.Of != nil && k.Kind == "reaction" && k.Emoji != "" && k.On != nil && !*k.On:
+		return "(takes " + k.Emoji + " back)"
+	case k.Of != nil && k.Kind == "reaction" && k.Emoji != "":
+		return "(reacts with " + k.Emoji + ")"
+	case k.Of != nil && k.Kind == "delete":
+		return "(deletes a message)"
+	case k.Of != nil && k.Kind == "edit":
+		return strings.TrimSpace(textOf(data) + " (edited)")
+	case k.File.Name != "":
+		return strings.TrimSpace(textOf(data) + " (sends the file " + k.File.Name + ")")
+	}
+	return textOf(data)
+}
+
+func textOf(data json.RawMessage) string {
 	var object struct {
 		Text *string `json:"text"`
 	}

@@ -42,6 +42,16 @@ func TestText(t *testing.T) {
 		`null`:                        `null`,
 		`{"text":null}`:               `{"text":null}`,
 		`{"text":"line one\nline 2"}`: "line one\nline 2",
+
+		`{"kind":"reply","of":1,"text":"no"}`:               "no",
+		`{"kind":"edit","of":1,"text":"hi"}`:                "hi (edited)",
+		`{"kind":"delete","of":"a1"}`:                       "(deletes a message)",
+		`{"kind":"reaction","of":1,"emoji":"x"}`:            "(reacts with x)",
+		`{"kind":"reaction","of":1,"emoji":"x","on":false}`: "(takes x back)",
+		`{"text":"","file":{"name":"a.png","url":"data:"}}`: "(sends the file a.png)",
+		`{"text":"see","file":{"name":"a.png"}}`:            "see (sends the file a.png)",
+		`{"kind":"delete"}`:                                 `{"kind":"delete"}`,
+		`{"kind":7,"text":"hi"}`:                            "hi",
 	} {
 		if got := chat.Text(json.RawMessage(data)); got != want {
 			t.Errorf("%s is printed as %q, want %q", data, got, want)
