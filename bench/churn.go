@@ -39,7 +39,7 @@ type churner struct {
 type watcher struct {
 	online int
 	in     []bool // by churner
-	blind  bool   // it was told to load the roster anew: it knows the count only
+	blind  bool   // it was given a part of the roster: of others it does not know
 }
 
 // Run measures.
@@ -155,7 +155,16 @@ func (h *churn) hears(s *session, p *wire.Presence, size int) {
 	h.bytes += uint64(size)
 	h.names += uint64(len(p.Joined) + len(p.Left))
 	w.online = p.Online
-	w.blind = w.blind || p.Reload
+	if p.Roster != nil {
+		h.names += uint64(len(p.Roster.Members))
+		w.blind = p.Roster.More
+		clear(w.in)
+		for _, name := range p.Roster.Members {
+			if i, ok := h.byName[name]; ok {
+				w.in[i] = true
+			}
+		}
+	}
 	h.told(w, p.Joined, true)
 	h.told(w, p.Left, false)
 }
@@ -219,7 +228,7 @@ func (h *churn) report(c *Churn, cause error, used usage) *Report {
 	r.add("bytes_per_frame", float64(h.bytes)/float64(h.frames))
 	r.add("frames_per_change_and_member", float64(h.frames)/float64(h.changes)/float64(c.Members))
 	r.add("members_wrong_at_the_end", wrong)
-	r.add("members_told_to_reload", blind)
+	r.add("members_with_a_part", blind)
 	r.add("contradictions", h.faults)
 	if wrong > 0 && !r.Interrupted {
 		r.fault("%d members have another roster than there is", wrong)

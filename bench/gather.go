@@ -28,7 +28,7 @@ func (c *Gather) Run(ctx context.Context, opts *Options) (*Report, error) {
 	for range c.Sessions {
 		p.newSession(r)
 	}
-	var frames, bytes, names, listed, reloads uint64
+	var frames, bytes, names, listed, rosters uint64
 	online, level := make(map[*session]int), 0
 	knows := func(s *session, n int) {
 		if online[s] == c.Sessions {
@@ -48,8 +48,9 @@ func (c *Gather) Run(ctx context.Context, opts *Options) (*Report, error) {
 		frames++
 		bytes += uint64(size)
 		names += uint64(len(f.Joined) + len(f.Left))
-		if f.Reload {
-			reloads++
+		if f.Roster != nil {
+			rosters++
+			names += uint64(len(f.Roster.Members))
 		}
 		knows(s, f.Online)
 	}
@@ -81,7 +82,7 @@ func (c *Gather) Run(ctx context.Context, opts *Options) (*Report, error) {
 	report.add("presence_frames_per_member", float64(frames)/n)
 	report.add("presence_bytes_per_member", float64(bytes)/n)
 	report.add("presence_names_per_member", float64(names)/n)
-	report.add("presence_reloads_per_member", float64(reloads)/n)
+	report.add("presence_rosters_per_member", float64(rosters)/n)
 	report.add("roster_names_per_join", float64(listed)/n)
 	report.add("received_bytes_per_member", float64(p.bytes)/n)
 	report.cpu(opts, after.since(before), n, "join")

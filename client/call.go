@@ -21,7 +21,6 @@ type call struct {
 	cmd     wire.Command
 	once    bool  // not to be repeated
 	rejoins bool  // a join that the client makes by itself
-	reloads bool  // a members that the client makes by itself
 	on      *conn // the only connection to be used; nil for any
 
 	reply chan any  // Capacity 1. Made anew for each try. The reader sends once.

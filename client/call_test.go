@@ -283,13 +283,17 @@ func TestRoster(t *testing.T) {
 		p.send(wire.Presence{Topic: "lobby", Version: 1, Online: 3, Joined: []string{"carol"}})
 		next[*wire.Presence](r)
 		check("alice", "bob", "carol")
-		p.send(wire.Presence{Topic: "lobby", Version: 80, Online: 3, Reload: true})
-		c := p.expect("members")
-		p.send(wire.Members{ID: c.ID, Topic: "lobby", Roster: wire.Roster{Version: 81, Online: 3, Members: []string{"x", "y", "z"}}},
-			wire.Presence{Topic: "lobby", Version: 81, Online: 4, Joined: []string{"zoe"}})
+		// A frame may bring the roster anew, whole or in part.
+		p.send(wire.Presence{Topic: "lobby", Roster: &wire.Roster{Version: 81, Online: 3, Members: []string{"x", "y", "z"}}},
+			wire.Presence{Topic: "lobby", Version: 82, Online: 4, Joined: []string{"zoe"}})
 		next[*wire.Presence](r)
 		next[*wire.Presence](r)
 		check("x", "y", "z", "zoe")
+		p.send(wire.Presence{Topic: "lobby", Roster: &wire.Roster{Version: 83, Online: 3, Members: []string{}, More: true}})
+		next[*wire.Presence](r)
+		if got, _ := r.Roster("lobby"); got.Online != 3 || !got.More || len(got.Members) > 0 {
+			t.Errorf("the roster is %+v, want a count of 3", got)
+		}
 
 		// A resume brings no roster: it is asked for.
 		p.ws.CloseNow()
@@ -297,7 +301,7 @@ func TestRoster(t *testing.T) {
 		p = <-s.peers
 		p.welcome()
 		next[*client.Connected](r)
-		c = p.expect("join")
+		c := p.expect("join")
 		if !c.Presence || c.After.Offset != 3 {
 			t.Errorf("got %+v, want to join with presence, after 3", c)
 		}

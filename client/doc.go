@@ -20,9 +20,9 @@
 // Run's own goroutine connects and is the only one that reads: it moves the cursors and
 // puts events into the queue. For each connection it owns, and waits for, one goroutine
 // that writes, one that closes the connection when ctx is done, and short ones that repeat
-// joins and reload rosters. A call (Publish, Join, …) runs in its caller's goroutine, hands
-// its frame to the writer and waits for the reader to bring the reply; the caller repeats
-// it when the connection is lost.
+// joins. A call (Publish, Join, …) runs in its caller's goroutine, hands its frame to the
+// writer and waits for the reader to bring the reply; the caller repeats it when the
+// connection is lost.
 //
 // There are two locks, Client.mu and queue.mu; neither is held while the other is taken,
 // nor while anything waits.

@@ -58,11 +58,12 @@ func (c *Client) take(cn *conn, frame any) ([]item, error) {
 		if m == nil {
 			return nil, nil
 		}
-		if m.roster != nil {
+		switch {
+		case m.roster == nil:
+		case f.Roster != nil:
+			m.roster = newRoster(*f.Roster)
+		default:
 			m.roster.apply(f)
-		}
-		if f.Reload && m.presence {
-			cn.workers.Go(func() { c.reload(cn, f.Topic) })
 		}
 		return []item{{event: f}}, nil
 	case *wire.Signal, *wire.Read:
@@ -74,10 +75,6 @@ func (c *Client) take(cn *conn, frame any) ([]item, error) {
 	case *wire.History:
 		cn.reply(f.ID, f)
 	case *wire.Members:
-		m, call := c.topics[f.Topic], cn.calls[f.ID]
-		if m != nil && call != nil && call.reloads {
-			m.roster = newRoster(f.Roster)
-		}
 		cn.reply(f.ID, f)
 	case *wire.Error:
 		return c.refuse(cn, f), nil
@@ -208,9 +205,4 @@ func (c *Client) refuse(cn *conn, f *wire.Error) []item {
 // The reader takes the answer.
 func (c *Client) rejoin(cn *conn, topic string) {
 	c.do(cn.ctx, &call{cmd: wire.Command{Type: "join", Topic: topic}, rejoins: true, on: cn}, nil)
-}
-
-// reload asks for a topic's roster anew. The reader takes the answer.
-func (c *Client) reload(cn *conn, topic string) {
-	c.do(cn.ctx, &call{cmd: wire.Command{Type: "members", Topic: topic}, reloads: true, on: cn}, nil)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/rookery-chat/rookery/wire"
 )
 
-// A roster follows who is in a topic, from a full roster on by presence frames.
+// A roster follows who is in a topic, from a roster on by presence frames.
 // Guarded by Client.mu.
 type roster struct {
 	version uint64

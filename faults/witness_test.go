@@ -263,11 +263,10 @@ func (w *witness) take(ctx context.Context, f any) error {
 			w.stays[last].goodbye, w.stays[last].after = time.Now(), w.hint
 		}
 		w.mu.Unlock()
-	case *wire.Members:
-		w.roster(f.Topic, f.Roster)
 	case *wire.Presence:
-		if f.Reload {
-			return w.send(ctx, wire.Command{Type: "members", Topic: f.Topic})
+		if f.Roster != nil {
+			w.roster(f.Topic, *f.Roster)
+			return nil
 		}
 		w.log.Add(judge.Record{Act: judge.Changed, Topic: f.Topic, Online: f.Online, Came: f.Joined, Gone: f.Left})
 		w.mu.Lock()

@@ -261,6 +261,9 @@ func (p *peer) until(members []string, names ...string) {
 		if !ok {
 			continue
 		}
+		if f.Roster != nil {
+			now = slices.Clone(f.Roster.Members)
+		}
 		for _, u := range f.Joined {
 			if slices.Contains(now, u) {
 				p.t.Fatalf("%s joined twice", u)

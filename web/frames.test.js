@@ -92,7 +92,7 @@ test("sends what nodes take", async () => {
 		f.socket.frame({ type: "ok", id, topic, ...at("e", 9), ...roster });
 		await settle();
 	}
-	f.socket.frame(message(10, 1, "b"), { type: "presence", topic: "b", version: 3, online: 9, reload: true });
+	f.socket.frame(message(10, 1, "b"), { type: "presence", topic: "b", version: 3, online: 9, members: ["bob"], more: true });
 	client.join("b").catch(() => {});
 	await f.reconnect();
 	await f.welcome({ a: at("e", 9), b: at("e", 10) });

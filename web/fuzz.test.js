@@ -18,7 +18,7 @@ function rng(seed) {
 
 const types = ["welcome", "ok", "message", "signal", "presence", "read", "skip", "reset", "error", "goodbye", "history", "members", "dance"];
 const names = ["lobby", "@alice", "*", "elsewhere", "", "__proto__", "constructor"];
-const fields = ["id", "topic", "epoch", "offset", "after", "recovered", "read", "online", "version", "members", "joined", "left", "more", "reload", "messages", "data",
+const fields = ["id", "topic", "epoch", "offset", "after", "recovered", "read", "online", "version", "members", "joined", "left", "more", "messages", "data",
 	"from", "session", "user", "node", "heartbeat", "max_frame", "topics", "code", "message", "retry", "reconnect", "reason", "time", "to", "next", "duplicate", "reached"];
 
 // A maker makes frames at random: most of them nearly right, because what is quite wrong ends the connection.

@@ -134,10 +134,13 @@ export interface Presence {
 	topic: string;
 	version: number;
 	online: number;
+	/** In large topics it may be that nobody is named here or in `left`, and that only `online` tells. */
 	joined: string[];
 	left: string[];
-	/** Names are missing; they are being loaded, and another event brings them. */
-	reload: boolean;
+	/** The roster anew, where too many came and went for all to be told of each. */
+	members?: string[];
+	more?: boolean;
+	next?: string;
 }
 
 /** A user has read up to `offset`. */

@@ -459,7 +459,7 @@ export class Client extends EventTarget {
 		} else if (call.frame.type === "leave" && frame.code === "not_found") {
 			this.#settle(call, null);
 		} else {
-			if (call.own && call.frame.type === "join") this.#left(call.frame.topic, error);
+			if (call.own) this.#left(call.frame.topic, error);
 			this.#settle(call, error);
 		}
 	}
@@ -566,7 +566,12 @@ export class Client extends EventTarget {
 		const before = m && { ...m };
 		if (!m) this.#topics.set(topic, (m = { epoch, offset: after, presence: false, roster: null }));
 		m.in = true;
-		if (members) this.#setRoster(topic, { members, ...roster });
+		if (members) {
+			const known = m.roster;
+			const { joined, left } = setRoster(m, { members, ...roster });
+			const { version, online } = roster;
+			if (known && (joined.length || left.length || online !== known.online)) this.#emit({ type: "presence", topic, version, online, joined, left });
+		}
 		if (!before) return;
 		if (epoch === before.epoch && after <= before.offset) return;
 		m.epoch = epoch;
@@ -600,49 +605,17 @@ export class Client extends EventTarget {
 
 	// --- Rosters.
 
-	#presence({ type, topic, version, online, joined = [], left = [], reload = false }) {
-		const m = this.#topics.get(topic);
+	#presence({ joined = [], left = [], ...frame }) {
+		const m = this.#topics.get(frame.topic);
 		if (!m?.in) return;
-		if (m.roster) {
-			m.roster.online = online;
+		if (frame.members) {
+			({ joined, left } = setRoster(m, frame));
+		} else if (m.roster) {
+			m.roster.online = frame.online;
 			for (const name of joined) m.roster.names.add(name);
 			for (const name of left) m.roster.names.delete(name);
 		}
-		this.#emit({ type, topic, version, online, joined, left, reload });
-		if (reload && m.presence) this.#reload(topic, m);
-	}
-
-	// #reload asks for a whole roster, again if a frame asked for that meanwhile.
-	async #reload(topic, m) {
-		m.stale = true;
-		if (m.reloading) return;
-		m.reloading = true;
-		try {
-			while (m.stale) {
-				m.stale = false;
-				const roster = await this.#call({ type: "members", topic }, { once: true, own: true });
-				if (!roster || this.#topics.get(topic) !== m) return; // the next join brings one
-				this.#setRoster(topic, roster);
-			}
-		} catch {
-			// The node has refused it: there is no roster to be had.
-		} finally {
-			m.reloading = false;
-		}
-	}
-
-	// #setRoster takes a whole roster, and tells how it differs from the one before.
-	#setRoster(topic, { version, online, members = [], more = false }) {
-		const m = this.#topics.get(topic);
-		const before = m.roster;
-		const names = new Set(members);
-		m.roster = { online, names, more };
-		if (!before) return;
-		const joined = members.filter((name) => !before.names.has(name));
-		const left = [...before.names].filter((name) => !names.has(name));
-		if (joined.length || left.length || online !== before.online) {
-			this.#emit({ type: "presence", topic, version, online, joined, left, reload: false });
-		}
+		this.#emit({ ...frame, joined, left });
 	}
 
 	// --- Events.
@@ -772,6 +745,16 @@ function parse(text) {
 		if (name in frame && !frame[name]?.every?.((x) => typeof x === "string")) throw new TypeError(`${name} are not names`);
 	}
 	return frame;
+}
+
+// setRoster gives a topic its roster anew, and tells how it differs from the one before: by names where
+// both are whole, for who is not in a part may well be there.
+function setRoster(m, { online, members, more = false }) {
+	const before = m.roster;
+	const names = new Set(members);
+	m.roster = { online, names, more };
+	if (!before || before.more || more) return { joined: [], left: [] };
+	return { joined: members.filter((name) => !before.names.has(name)), left: [...before.names].filter((name) => !names.has(name)) };
 }
 
 const bytes = (text) => new TextEncoder().encode(text).length;

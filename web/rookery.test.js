@@ -696,7 +696,7 @@ test("follows who is there, over connections too", async () => {
 	assert.deepEqual(f.client.roster("lobby"), { online: 2, members: ["alice", "bob"], more: false });
 
 	f.socket.frame({ type: "presence", topic: "lobby", version: 7, online: 2, joined: ["carol"], left: ["bob"] });
-	assert.deepEqual(f.last, { type: "presence", topic: "lobby", version: 7, online: 2, joined: ["carol"], left: ["bob"], reload: false });
+	assert.deepEqual(f.last, { type: "presence", topic: "lobby", version: 7, online: 2, joined: ["carol"], left: ["bob"] });
 	assert.deepEqual(f.client.roster("lobby").members, ["alice", "carol"]);
 
 	await f.reconnect();
@@ -708,31 +708,26 @@ test("follows who is there, over connections too", async () => {
 	assert.deepEqual(f.client.roster("lobby").members, ["alice", "bob", "dave"]);
 });
 
-test("loads a roster again when the node says so", async () => {
+test("takes the roster anew when a frame brings it", async () => {
 	const f = new Fake();
 	await f.welcome();
 	outcome(f.client.join("lobby", { presence: true }));
-	await f.answer("join", { ...at("e", 0), version: 1, online: 1, members: ["alice"] });
-	f.socket.frame({ type: "presence", topic: "lobby", version: 9, online: 3, reload: true });
-	assert.deepEqual([f.last.online, f.last.reload], [3, true]);
-	const { id } = f.socket.of("members")[0];
-	f.socket.frame({ type: "members", id, topic: "lobby", version: 9, online: 3, members: ["alice", "bob", "carol"] });
-	await settle();
-	assert.deepEqual([f.last.joined, f.last.reload], [["bob", "carol"], false]);
+	await f.answer("join", { ...at("e", 0), version: 1, online: 2, members: ["alice", "bob"] });
+	f.socket.frame({ type: "presence", topic: "lobby", version: 9, online: 2, members: ["alice", "carol"] });
+	assert.deepEqual(f.last, { type: "presence", topic: "lobby", version: 9, online: 2, members: ["alice", "carol"], joined: ["carol"], left: ["bob"] });
+	assert.deepEqual(f.client.roster("lobby"), { online: 2, members: ["alice", "carol"], more: false });
 	// Frames count in their order, whatever their versions.
-	f.socket.frame({ type: "presence", topic: "lobby", version: 1, online: 4, joined: ["dave"] });
-	assert.deepEqual(f.client.roster("lobby"), { online: 4, members: ["alice", "bob", "carol", "dave"], more: false });
-	assert.equal(f.socket.of("members").length, 1);
-	// It asks once more when it is told to while it waits for the answer.
-	for (const version of [2, 3, 4]) f.socket.frame({ type: "presence", topic: "lobby", version, online: 4, reload: true });
-	assert.equal(f.socket.of("members").length, 2);
-	f.socket.frame({ ...f.socket.last, version: 2, online: 4, members: ["alice"] });
-	await settle();
-	assert.equal(f.socket.of("members").length, 3);
-	f.socket.frame({ ...f.socket.last, version: 4, online: 1, members: ["zoe"] });
-	await settle();
+	f.socket.frame({ type: "presence", topic: "lobby", version: 1, online: 3, joined: ["dave"] });
+	assert.deepEqual(f.client.roster("lobby"), { online: 3, members: ["alice", "carol", "dave"], more: false });
+	// Who is not in a part may be there all the same.
+	f.socket.frame({ type: "presence", topic: "lobby", version: 2, online: 2000, members: ["aaron", "abel"], more: true, next: "nabel" });
+	assert.deepEqual([f.last.online, f.last.joined, f.last.left], [2000, [], []]);
+	assert.deepEqual(f.client.roster("lobby"), { online: 2000, members: ["aaron", "abel"], more: true });
+	f.socket.frame({ type: "presence", topic: "lobby", version: 3, online: 20000, members: [], more: true, next: "c" });
+	assert.deepEqual(f.client.roster("lobby"), { online: 20000, members: [], more: true });
+	f.socket.frame({ type: "presence", topic: "lobby", version: 4, online: 1, members: ["zoe"] });
 	assert.deepEqual(f.client.roster("lobby"), { online: 1, members: ["zoe"], more: false });
-	assert.equal(f.socket.of("members").length, 3);
+	assert.equal(f.socket.of("members").length, 0);
 });
 
 test("leaves", async () => {

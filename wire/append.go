@@ -52,6 +52,9 @@ func (j *Joined) appendBody(dst []byte) []byte {
 }
 
 func (r *Roster) appendFields(dst []byte) []byte {
+	if r.encoded != nil {
+		return append(dst, r.encoded...)
+	}
 	dst = appendUint(dst, "version", r.Version)
 	dst = strconv.AppendInt(append(dst, `,"online":`...), int64(r.Online), 10)
 	dst = appendStrings(dst, "members", r.Members)
@@ -118,6 +121,9 @@ func AppendSignal(dst []byte, topic string, payload []byte) []byte {
 func (p Presence) Append(dst []byte) []byte {
 	dst = append(dst, `{"type":"presence"`...)
 	dst = appendField(dst, "topic", p.Topic)
+	if p.Roster != nil {
+		return append(p.Roster.appendFields(dst), '}')
+	}
 	dst = appendUint(dst, "version", p.Version)
 	dst = strconv.AppendInt(append(dst, `,"online":`...), int64(p.Online), 10)
 	if len(p.Joined) > 0 {
@@ -125,9 +131,6 @@ func (p Presence) Append(dst []byte) []byte {
 	}
 	if len(p.Left) > 0 {
 		dst = appendStrings(dst, "left", p.Left)
-	}
-	if p.Reload {
-		dst = appendBool(dst, "reload", true)
 	}
 	return append(dst, '}')
 }

@@ -41,7 +41,9 @@ func TestFrameRoundTrip(t *testing.T) {
 		&wire.Message{Topic: "*", Offset: 1<<64 - 1, Time: -1, Data: json.RawMessage("null")},
 		&wire.Message{Topic: awkward, From: awkward, Session: awkward, To: awkward, Data: json.RawMessage(`"\u2028"`)},
 		&wire.Signal{Topic: "lobby", From: awkward, Session: "n-1", Data: json.RawMessage(`true`)},
-		&wire.Presence{Topic: "lobby", Version: 8, Online: 2, Joined: []string{awkward}, Left: []string{"b", "c"}, Reload: true},
+		&wire.Presence{Topic: "lobby", Version: 8, Online: 2, Joined: []string{awkward}, Left: []string{"b", "c"}},
+		&wire.Presence{Topic: "lobby", Version: roster.Version, Online: roster.Online, Roster: roster},
+		&wire.Presence{Topic: "lobby", Roster: &wire.Roster{Members: []string{}}},
 		&wire.Presence{Topic: "lobby"},
 		&wire.Read{Topic: "@alice", From: awkward, Offset: 9},
 		&wire.Skip{Topic: "lobby", Offset: 44},
@@ -253,5 +255,25 @@ func BenchmarkParseTopic(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A roster that was encoded once comes out the same in every frame that holds it.
+func TestEncodedRoster(t *testing.T) {
+	t.Parallel()
+	plain := wire.Roster{Version: 7, Online: 3, Members: []string{"alice", awkward}, More: true, Next: "nbob"}
+	ready := plain
+	ready.Encode()
+	joined := func(r wire.Roster) []byte {
+		return wire.OK{ID: 1, Topic: "lobby", Joined: &wire.Joined{Roster: &r}}.Append(nil)
+	}
+	for name, both := range map[string][2][]byte{
+		"ok":       {joined(plain), joined(ready)},
+		"members":  {wire.Members{ID: 1, Topic: "lobby", Roster: plain}.Append(nil), wire.Members{ID: 1, Topic: "lobby", Roster: ready}.Append(nil)},
+		"presence": {wire.Presence{Topic: "lobby", Roster: &plain}.Append(nil), wire.Presence{Topic: "lobby", Roster: &ready}.Append(nil)},
+	} {
+		if !bytes.Equal(both[0], both[1]) {
+			t.Errorf("%s: %s\n want %s", name, both[1], both[0])
+		}
 	}
 }

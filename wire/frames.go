@@ -62,7 +62,13 @@ type Roster struct {
 	Members []string
 	More    bool
 	Next    string
+
+	encoded []byte // what appendFields appends; nil before Encode
 }
+
+// Encode makes the JSON of a roster that many frames will hold, once for all of them. From then on
+// the roster must not change.
+func (r *Roster) Encode() { r.encoded = r.appendFields(nil) }
 
 // Published is the answer to one publish. Reached is set for inboxes only: the number
 // of nodes on which the user is online.
@@ -99,14 +105,15 @@ type Signal struct {
 	Data    json.RawMessage
 }
 
-// Presence tells who came and who went since the frame or roster before.
+// Presence tells who came and who went since the frame or roster before, or, where that
+// cannot be told by name, the roster anew.
 type Presence struct {
 	Topic   string
 	Version uint64
 	Online  int
 	Joined  []string
 	Left    []string
-	Reload  bool // the names did not fit or are unknown: ask with members
+	Roster  *Roster // takes the place of what was known before; then Joined and Left are empty
 }
 
 // Read tells that a user has read up to Offset.

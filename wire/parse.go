@@ -30,7 +30,6 @@ type parsed struct {
 	Next      string            `json:"next"`
 	Joined    []string          `json:"joined"`
 	Left      []string          `json:"left"`
-	Reload    bool              `json:"reload"`
 	Reads     map[string]uint64 `json:"reads"`
 	From      string            `json:"from"`
 	To        string            `json:"to"`
@@ -88,7 +87,12 @@ func (p *parsed) frame() any {
 	case "signal":
 		return &Signal{Topic: p.Topic, From: p.From, Session: p.Session, Data: p.data()}
 	case "presence":
-		return &Presence{Topic: p.Topic, Version: p.Version, Online: deref(p.Online), Joined: p.Joined, Left: p.Left, Reload: p.Reload}
+		f := &Presence{Topic: p.Topic, Version: p.Version, Online: deref(p.Online), Joined: p.Joined, Left: p.Left}
+		if p.Members != nil {
+			r := p.roster()
+			f.Roster, f.Joined, f.Left = &r, nil, nil
+		}
+		return f
 	case "read":
 		return &Read{Topic: p.Topic, From: p.From, Offset: p.Offset}
 	case "skip":
