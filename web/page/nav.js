@@ -21,14 +21,13 @@ export class Nav {
 	// show draws the lists as they are now.
 	show(chat, current) {
 		const online = chat.client.roster("*");
-		const names = new Set(online?.members);
 		const rooms = [...chat.rooms.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 		if (chat.everyone.head > 0 || current === chat.everyone) rooms.push(chat.everyone);
 		this.#list("rooms", rooms.map((c) => entry(chat, c, current, c === chat.everyone ? "Everyone" : c.name)));
 
 		const people = chat.inbox.shown;
 		if (current?.direct && !people.includes(current)) people.unshift(current);
-		this.#list("directs", people.slice(0, LISTED).map((c) => ({ ...entry(chat, c, current, c.person || "The server"), here: names.has(c.person) })));
+		this.#list("directs", people.slice(0, LISTED).map((c) => ({ ...entry(chat, c, current, c.person || "The server"), here: isHere(online, c.person) })));
 
 		const others = (online?.members ?? []).filter((name) => name !== chat.user);
 		const present = others.slice(0, LISTED).map((name) => ({ name: `@${name}`, label: name, here: true, unread: 0, current: false }));
@@ -60,7 +59,7 @@ export class Nav {
 	people(chat, c) {
 		const roster = c && !c.direct ? chat.client.roster(c.name) : null;
 		const of = roster && c.name !== "*" ? roster.members.slice(0, LISTED) : [];
-		const online = c?.direct ? (chat.client.roster("*")?.members.includes(c.person) ? "online" : "not online") : roster ? `${roster.online} online` : "";
+		const online = c?.direct ? whether(isHere(chat.client.roster("*"), c.person)) : roster ? `${roster.online} online` : "";
 		if ($("online").textContent !== online) $("online").textContent = online;
 		const more = roster && c.name !== "*" ? roster.online - of.length : 0;
 		const key = JSON.stringify([c?.name, of, more]);
@@ -77,18 +76,25 @@ export class Nav {
 	}
 }
 
+// isHere tells whether a person is online; undefined where so many are that the roster has some of their names only.
+function isHere(roster, person) {
+	return roster?.members.includes(person) || (roster?.more ? undefined : false);
+}
+
+const whether = (here) => (here === undefined ? "" : here ? "online" : "not online");
+
 function entry(chat, c, current, label) {
 	return { name: c.name, label, unread: c === current && !document.hidden ? 0 : chat.unread(c), current: c === current };
 }
 
 function item({ name, label, unread, current, here }) {
-	const b = element("button", here === undefined ? "room" : here ? "here" : "away", isolated(label));
+	const b = element("button", here ? "here" : name.startsWith("@") ? "away" : "room", isolated(label));
 	b.type = "button";
 	b.dataset.name = name;
 	b.title = label;
 	b.style.setProperty("--hue", hue(label));
 	if (current) b.setAttribute("aria-current", "page");
-	if (here !== undefined) b.append(element("span", "unseen", here ? " (online)" : " (not online)"));
+	if (here !== undefined) b.append(element("span", "unseen", ` (${whether(here)})`));
 	if (unread > 0) {
 		const badge = element("span", "count", unread > 999 ? "999+" : String(unread));
 		badge.setAttribute("role", "img");
