@@ -65,22 +65,25 @@ func (b *batcher) do(ctx context.Context, cmds ...*redis.Cmd) ([]any, error) {
 	return answers, first
 }
 
-// flush sends calls in one pipeline, and once more, in full, the scripts that the server did not know.
+// flush sends calls in one pipeline.
 func (b *batcher) flush(calls []*call) {
-	defer func() {
-		for _, c := range calls {
-			close(c.done)
-			<-b.room
-		}
-	}()
-	b.exec(calls, func(c *call) bool {
+	send(b.client, calls)
+	for _, c := range calls {
+		close(c.done)
+		<-b.room
+	}
+}
+
+// send sends calls in one pipeline, and once more, in full, the scripts that the server did not know.
+func send(client redis.UniversalClient, calls []*call) {
+	exec(client, calls, func(c *call) bool {
 		if err := c.ctx.Err(); err != nil {
 			c.cmd.SetErr(err)
 			return false
 		}
 		return true
 	})
-	b.exec(calls, func(c *call) bool {
+	exec(client, calls, func(c *call) bool {
 		if !unknownScript(c.cmd.Err()) {
 			return false
 		}
@@ -90,9 +93,9 @@ func (b *batcher) flush(calls []*call) {
 }
 
 // exec sends the calls that pick chooses in one pipeline.
-func (b *batcher) exec(calls []*call, pick func(*call) bool) {
+func exec(client redis.UniversalClient, calls []*call, pick func(*call) bool) {
 	ctx := context.Background()
-	pipe := b.client.Pipeline()
+	pipe := client.Pipeline()
 	for _, c := range calls {
 		if pick(c) {
 			c.cmd.SetErr(errUnanswered)
@@ -115,10 +118,18 @@ func (b *batcher) exec(calls []*call, pick func(*call) bool) {
 // and gives them no error either: each would seem to have succeeded, with nothing.
 var errUnanswered = errors.New("the connection to Redis was refused")
 
-// insist sends the command that attempt makes until Redis has answered it, patience or
-// ctx is at its end, or an error says that trying again does not help. The command must be
-// safe to repeat.
+// insist sends the command that attempt makes until Redis has answered it, as insist does.
 func (b *batcher) insist(ctx context.Context, attempt func() *redis.Cmd) (any, error) {
+	answers, err := insist(ctx, func(ctx context.Context) ([]any, error) { return b.do(ctx, attempt()) })
+	if err != nil {
+		return nil, err
+	}
+	return answers[0], nil
+}
+
+// insist calls attempt until Redis has answered it, patience or ctx is at its end, or an error
+// says that trying again does not help. What is attempted must be safe to repeat.
+func insist(ctx context.Context, attempt func(context.Context) ([]any, error)) ([]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var last error
@@ -126,9 +137,9 @@ func (b *batcher) insist(ctx context.Context, attempt func() *redis.Cmd) (any, e
 		if err := ctx.Err(); err != nil {
 			return nil, failure(cmp.Or(last, err))
 		}
-		answers, err := b.do(ctx, attempt())
+		answers, err := attempt(ctx)
 		if err == nil {
-			return answers[0], nil
+			return answers, nil
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err

@@ -65,6 +65,9 @@ type Bus interface {
 	// Publish stores d under the topic's next offset, then hands it to every attachment that
 	// is subscribed. The bus itself repeats it while the outcome is unknown, for at most 5 s.
 	Publish(ctx context.Context, topic string, d Draft) (Receipt, error)
+	// PublishAll is Publish for several messages of one topic, in one step: nobody else's comes between
+	// them, and none is stored without those before it. After an error any of them may be stored.
+	PublishAll(ctx context.Context, topic string, drafts []Draft) ([]Receipt, error)
 	// Signal sends payload to every attachment that is subscribed to the topic now, stored
 	// nowhere, and tells how many those are.
 	Signal(ctx context.Context, topic string, payload []byte) (receivers int, err error)
@@ -149,5 +152,15 @@ func (o *Options) logBounds(topic string) (length int, age time.Duration) {
 
 // newEpoch returns 64 random bits, fit to be told apart from every other epoch.
 func newEpoch() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
+// checkDrafts returns what is wrong with drafts.
+func checkDrafts(drafts []Draft) error {
+	for _, d := range drafts {
+		if len(d.Payload) == 0 {
+			return errEmptyPayload
+		}
+	}
+	return nil
+}
 
 var errEmptyPayload = errors.New("bus: a message needs a payload")

@@ -23,7 +23,8 @@
 //	rookery:{tag}:live:<topic>     channel: messages and signals
 //	rookery:{tag}:probe:<random>   channel: an attachment's probes of itself
 //
-// Publishing is one script and one round trip, and live delivery is its last step. Live delivery is not
+// Publishing is one script and one round trip, which publishes share that come at the same time, and live
+// delivery is its last step. A group, the messages of one caller for one topic, is stored in one step. Live delivery is not
 // trusted: a [subscription] is a cursor over the log, and whatever hints at a hole (an offset,
 // another epoch, any end of the connection, a sweep over all positions) makes it ask the log.
 //
@@ -37,9 +38,9 @@
 //	     └─ heals         up to 8, while there are holes: read the log on, deliver
 //
 // There is one link, or one for each partition in a Redis Cluster. Run waits for all of these.
-// Besides them there are the flushers of the batchers (again those of one set of queues, or of one for each
-// partition), a few each, which send the commands of
-// all callers in shared pipelines. They exist only while somebody waits for an answer.
+// Besides them there are the flushers of the batchers and the publishers (again those of one set of queues, or
+// of one for each partition), a few each, which send the commands of
+// all callers in shared pipelines, and their publishes in shared calls of a script. They exist only while somebody waits for an answer.
 //
 // The Handler is called by receive, write and heals, always with the subscription's lock
 // held, and by nobody else. In memory it is called by whoever publishes, with the lock of the

@@ -220,6 +220,51 @@ func TestServerPaused(t *testing.T) {
 	}
 }
 
+// Publishes share calls of a script. What is wrong with one topic's keys is not the others' trouble, and
+// takes nothing from those that were stored before.
+func TestForeignLog(t *testing.T) {
+	t.Parallel()
+	c := client(t, redistest.Start(t))
+	b, heard := attach(t, c, nil, "lobby")
+	key := func(kind, name string) string {
+		return "rookery:{" + bus.Tags[bus.PartitionOf("foreign")] + "}:" + kind + ":" + name
+	}
+	mustPublish(t, b, "foreign", bus.Draft{})
+	do(t, c, "del", key("log", "foreign"))
+	do(t, c, "set", key("log", "foreign"), "of another program")
+	const each = 300
+	var all sync.WaitGroup
+	for _, topic := range []string{"lobby", "foreign"} {
+		for i := range each {
+			all.Go(func() {
+				_, err := b.Publish(t.Context(), topic, bus.Draft{Payload: []byte(`{}`), User: "alice", Key: fmt.Sprint(i)})
+				if foreign := topic == "foreign"; (err != nil) != foreign || foreign && (!strings.Contains(err.Error(), "WRONGTYPE") || errors.Is(err, bus.ErrUnavailable)) {
+					t.Errorf("Publish to %s: %v", topic, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	heard.WaitAt(t, "lobby", each)
+	do(t, c, "del", key("log", "foreign"))
+	if r := mustPublish(t, b, "foreign", bus.Draft{Payload: []byte(`{}`), User: "alice", Key: "0"}); r.Duplicate || r.Offset != 2 {
+		t.Errorf("the refused publish, repeated, got %+v", r)
+	}
+}
+
+// What was stored is told to who asks again, also where nothing can be stored any more.
+func TestRepeatWithoutMemory(t *testing.T) {
+	t.Parallel()
+	c := client(t, redistest.Start(t))
+	b, _ := attach(t, c, nil)
+	d := bus.Draft{Payload: []byte(`{}`), User: "alice", Key: "k"}
+	first := mustPublish(t, b, "lobby", d)
+	do(t, c, "config", "set", "maxmemory", "1")
+	if again := mustPublish(t, b, "lobby", d); !again.Duplicate || again.Position != first.Position {
+		t.Errorf("the publish %+v, repeated, got %+v", first, again)
+	}
+}
+
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	c := client(t, redistest.Start(t))

@@ -298,25 +298,42 @@ func (a *attachment) Unsubscribe(ctx context.Context, topics ...string) error {
 }
 
 func (a *attachment) Publish(ctx context.Context, topic string, d Draft) (Receipt, error) {
-	if len(d.Payload) == 0 {
-		return Receipt{}, errEmptyPayload
+	receipts, err := a.PublishAll(ctx, topic, []Draft{d})
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+func (a *attachment) PublishAll(ctx context.Context, topic string, drafts []Draft) ([]Receipt, error) {
+	if err := checkDrafts(drafts); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	now := time.Now()
 	p, t := a.m.open(topic, now)
 	defer p.mu.Unlock()
 	p.expire(now)
+	receipts := make([]Receipt, len(drafts))
+	for i, d := range drafts {
+		receipts[i] = a.m.store(p, t, topic, d, now)
+		t.advance(topic)
+	}
+	return receipts, nil
+}
+
+// store appends a message, unless its key is known. The lock of the partition is held.
+func (m *Memory) store(p *memoryPart, t *memoryTopic, topic string, d Draft, now time.Time) Receipt {
 	key := memoryKey{topic, d.User, d.Key}
 	if first, ok := p.keys[key]; ok && d.Key != "" {
-		return Receipt{Position: first.at, Time: first.time, Duplicate: true, Receivers: t.receivers()}, nil
+		return Receipt{Position: first.at, Time: first.time, Duplicate: true, Receivers: t.receivers()}
 	}
-
 	t.head++
 	e := Entry{Offset: t.head, Time: now.UnixMilli(), Payload: d.Payload, Except: d.Except}
 	t.entries = append(t.entries, e)
-	if length, _ := a.m.opts.logBounds(topic); len(t.entries) > length {
+	if length, _ := m.opts.logBounds(topic); len(t.entries) > length {
 		t.entries[0] = Entry{} // the array lives on
 		t.entries = t.entries[1:]
 	}
@@ -325,8 +342,7 @@ func (a *attachment) Publish(ctx context.Context, topic string, d Draft) (Receip
 		p.keys[key] = memoryRepeat{r.Position, r.Time, now.Add(keyLife)}
 		p.expiry = append(p.expiry, key)
 	}
-	t.advance(topic)
-	return r, nil
+	return r
 }
 
 func (a *attachment) Signal(ctx context.Context, topic string, payload []byte) (receivers int, err error) {

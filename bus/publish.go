@@ -19,35 +19,84 @@ const chosenKeyLife = 30 * time.Second
 
 // Publish is one script and one round trip, shared with other publishes that come at the same time.
 func (r *Redis) Publish(ctx context.Context, topic string, d Draft) (Receipt, error) {
-	if r.invalid != nil {
-		return Receipt{}, r.invalid
+	receipts, err := r.PublishAll(ctx, topic, []Draft{d})
+	if err != nil {
+		return Receipt{}, err
 	}
-	if len(d.Payload) == 0 {
-		return Receipt{}, errEmptyPayload
+	return receipts[0], nil
+}
+
+// PublishAll is one step of a script: nothing comes between its messages, and none is stored without
+// those before it.
+func (r *Redis) PublishAll(ctx context.Context, topic string, drafts []Draft) ([]Receipt, error) {
+	if r.invalid != nil {
+		return nil, r.invalid
+	}
+	if err := checkDrafts(drafts); err != nil || len(drafts) == 0 {
+		return nil, err
 	}
 	name := newEpoch() // of this call: tells its own earlier attempt from another's publish
-	key, life := name, chosenKeyLife
-	if d.Key != "" {
-		key, life = hashKey(topic, d.User, d.Key), keyLife
-	}
-	p := partitionOf(topic)
-	length, age := r.opts.logBounds(topic)
-	keys := []string{r.key(p, "history", "id"), r.key(p, "meta", topic), r.key(p, "log", topic), r.key(p, "key", key)}
-	live := r.key(p, r.live, topic)
-	body := appendBody(make([]byte, 0, len(d.Payload)+8+32*len(d.Except)), d)
-	positionLife := r.positionLife(topic)
-
-	answer, err := r.of(p).writes.insist(ctx, func() *redis.Cmd {
-		return publishScript.cmd(keys, live, name, body, length, age.Milliseconds(), positionLife, life.Milliseconds())
+	g := r.newGroup(topic, name, drafts)
+	answers, err := insist(ctx, func(ctx context.Context) ([]any, error) {
+		return r.of(g.partition).publishes.publish(ctx, g)
 	})
 	if err != nil {
 		if ctx.Err() == nil {
 			r.refusals.begin(r.opts.Logger, err)
 		}
-		return Receipt{}, err
+		return nil, err
 	}
 	r.refusals.pass(r.opts.Logger)
-	return parseReceipt(answer, name)
+	if len(answers) != len(drafts) {
+		return nil, fmt.Errorf("bus: Redis answered %d publishes with %q", len(drafts), answers)
+	}
+	receipts := make([]Receipt, len(answers))
+	for i, answer := range answers {
+		if receipts[i], err = parseReceipt(answer, g.name(name, i)); err != nil {
+			return nil, err
+		}
+	}
+	return receipts, nil
+}
+
+// A group is a part of a call of publish.lua: the messages of one caller for one topic. It never changes.
+type group struct {
+	partition int
+	keys      []string
+	args      []any
+	messages  int
+	bytes     int
+}
+
+func (r *Redis) newGroup(topic, name string, drafts []Draft) *group {
+	p := partitionOf(topic)
+	length, age := r.opts.logBounds(topic)
+	g := &group{
+		partition: p,
+		keys:      append(make([]string, 0, 2+len(drafts)), r.key(p, "meta", topic), r.key(p, "log", topic)),
+		args:      append(make([]any, 0, 6+3*len(drafts)), len(drafts), r.key(p, r.live, topic), name, length, age.Milliseconds(), r.positionLife(topic)),
+		messages:  len(drafts),
+	}
+	for i, d := range drafts {
+		name := g.name(name, i)
+		key, life := name, chosenKeyLife
+		if d.Key != "" {
+			key, life = hashKey(topic, d.User, d.Key), keyLife
+		}
+		body := appendBody(make([]byte, 0, len(d.Payload)+8+32*len(d.Except)), d)
+		g.keys = append(g.keys, r.key(p, "key", key))
+		g.args = append(g.args, name, body, life.Milliseconds())
+		g.bytes += len(body)
+	}
+	return g
+}
+
+// name returns the name of a message of a call.
+func (g *group) name(call string, i int) string {
+	if g.messages == 1 {
+		return call
+	}
+	return call + "." + strconv.Itoa(i)
 }
 
 // hashKey names a publish by topic, user and key, none of which can imitate another's part.
@@ -60,25 +109,22 @@ func hashKey(topic, user, key string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
-// parseReceipt reads the answer of publish.lua to the call of that name.
+// parseReceipt reads what publish.lua answered of the message of that name.
 func parseReceipt(answer any, name string) (Receipt, error) {
 	s, _ := answer.(string)
-	f := strings.Fields(s)
-	if len(f) != 5 {
+	receivers, rest, _ := strings.Cut(s, " ")
+	offset, rest, _ := strings.Cut(rest, " ")
+	epoch, rest, _ := strings.Cut(rest, " ")
+	time, first, _ := strings.Cut(rest, " ")
+	r := Receipt{Position: Position{Epoch: epoch}, Duplicate: first != name}
+	var err1, err2, err3 error
+	r.Receivers, err1 = strconv.Atoi(receivers)
+	r.Offset, err2 = strconv.ParseUint(offset, 10, 64)
+	r.Time, err3 = strconv.ParseInt(time, 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || epoch == "" || first == "" {
 		return Receipt{}, fmt.Errorf("bus: Redis answered a publish with %q", answer)
 	}
-	receivers, err1 := strconv.Atoi(f[0])
-	offset, err2 := strconv.ParseUint(f[1], 10, 64)
-	time, err3 := strconv.ParseInt(f[3], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil {
-		return Receipt{}, fmt.Errorf("bus: Redis answered a publish with %q", answer)
-	}
-	return Receipt{
-		Position:  Position{Epoch: f[2], Offset: offset},
-		Time:      time,
-		Duplicate: f[4] != name,
-		Receivers: receivers,
-	}, nil
+	return r, nil
 }
 
 // Signal is tried once: what is stored nowhere is not worth saying twice.

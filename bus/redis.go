@@ -48,12 +48,12 @@ func NewRedis(client redis.UniversalClient, opts *Options) *Redis {
 		if db := c.Options().DB; db != 0 { // databases share the channels, not the keys
 			r.live = fmt.Sprint("live", db)
 		}
-		r.queues = []*queues{newQueues(client, 3)}
+		r.queues = []*queues{r.newQueues(0, 3)}
 		r.links = []*link{newLink(r, 0)}
 	case *redis.ClusterClient:
 		retries = max(0, c.Options().MaxRetries)
-		for range partitions {
-			r.queues = append(r.queues, newQueues(client, 1))
+		for p := range partitions {
+			r.queues = append(r.queues, r.newQueues(p, 1))
 		}
 		for p := range partitions {
 			r.links = append(r.links, newLink(r, p))
@@ -73,13 +73,20 @@ func NewRedis(client redis.UniversalClient, opts *Options) *Redis {
 // queues are where commands wait to share a pipeline. In a cluster each partition has its own, so that
 // a primary that does not answer holds up only what is for it.
 type queues struct {
-	writes *batcher
-	reads  *batcher // apart, because their answers are long
-	probes *batcher // apart, because they may not wait in a queue
+	publishes *publisher
+	writes    *batcher // all others
+	reads     *batcher // apart, because their answers are long
+	probes    *batcher // apart, because they may not wait in a queue
 }
 
-func newQueues(client redis.UniversalClient, flushers int) *queues {
-	return &queues{newBatcher(client, flushers, 256), newBatcher(client, flushers, 16), newBatcher(client, 2, partitions)}
+// newQueues returns queues for a partition, or for all of one server.
+func (r *Redis) newQueues(partition, flushers int) *queues {
+	return &queues{
+		publishes: newPublisher(r.client, r.key(partition, "history", "id"), flushers),
+		writes:    newBatcher(r.client, flushers, 256),
+		reads:     newBatcher(r.client, flushers, 16),
+		probes:    newBatcher(r.client, 2, partitions),
+	}
 }
 
 // of returns the queues of a partition.

@@ -50,7 +50,11 @@ func (s *script) cmd(keys []string, args ...any) *redis.Cmd {
 	for _, k := range keys {
 		all = append(all, k)
 	}
-	cmd := redis.NewCmd(context.Background(), append(all, args...)...)
+	return newScriptCmd(append(all, args...))
+}
+
+func newScriptCmd(args []any) *redis.Cmd {
+	cmd := redis.NewCmd(context.Background(), args...)
 	cmd.SetFirstKeyPos(3)
 	return cmd
 }
@@ -60,9 +64,7 @@ func (s *script) cmd(keys []string, args ...any) *redis.Cmd {
 func inFull(cmd *redis.Cmd) *redis.Cmd {
 	args := cmd.Args()
 	args[0], args[1] = "eval", scripts[args[1].(string)].source
-	again := redis.NewCmd(context.Background(), args...)
-	again.SetFirstKeyPos(3)
-	return again
+	return newScriptCmd(args)
 }
 
 // unknownScript tells whether err means that the server does not have the script.

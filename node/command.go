@@ -37,12 +37,21 @@ func (s *session) handleFrame(b []byte) error {
 func (s *session) command(b []byte) error {
 	c, err := wire.ParseCommand(b)
 	if err != nil {
+		s.store()
 		s.fail(c, err)
 		return s.waitRoom(ownRoom)
 	}
 	if err := s.waitRoom(ownRoom); err != nil {
 		return err
 	}
+	if s.gathers(c) {
+		if err := s.gather(c); err != nil {
+			s.store()
+			s.fail(c, err)
+		}
+		return nil
+	}
+	s.store()
 	ctx, cancel := context.WithTimeout(s.node.stopped, commandTimeout)
 	defer cancel()
 	switch c.Type {
@@ -189,16 +198,25 @@ func (s *session) refuseUnavailable(c wire.Command) error {
 	return s.refuse(wire.CloseInternal, e)
 }
 
-func (s *session) publish(ctx context.Context, c wire.Command) error {
+// publication makes of a command what is to be published, if it may be.
+func (s *session) publication(c wire.Command) (Publication, error) {
 	if err := s.mayWrite(c.Topic, s.grants().MayPublish); err != nil {
-		return err
+		return Publication{}, err
 	}
 	if err := s.mayAct(); err != nil {
-		return err
+		return Publication{}, err
 	}
 	p := Publication{Data: c.Data, From: s.user, Session: s.id, Key: c.Key}
 	if c.NoEcho {
 		p.Except = []string{s.id}
+	}
+	return p, nil
+}
+
+func (s *session) publish(ctx context.Context, c wire.Command) error {
+	p, err := s.publication(c)
+	if err != nil {
+		return err
 	}
 	if s.node.review != nil {
 		data, err := s.node.review(ctx, c.Topic, p)
@@ -207,7 +225,7 @@ func (s *session) publish(ctx context.Context, c wire.Command) error {
 		}
 		p.Data = data
 	}
-	if p.Key == "" {
+	if p.Key == "" && wire.IsInbox(c.Topic) {
 		p.Key = rand.Text() // so that the copy of a direct message, too, is stored once
 	}
 	receipt, err := s.node.Publish(ctx, c.Topic, p)

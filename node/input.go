@@ -14,6 +14,8 @@ type input interface {
 	// next reads one frame into b. A breach among its errors is told to the peer; errBlank says
 	// that there was something, but no frame.
 	next(b *bytes.Buffer) error
+	// more reports whether next returns without waiting for the peer: a whole frame was read already.
+	more() bool
 	// discard reads on until the connection ends.
 	discard()
 	// close gives back what the input holds. The connection is its session's to close.

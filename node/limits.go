@@ -71,6 +71,7 @@ func (s *session) earn(m *meter, count, perSecond int, limit string) error {
 		return nil
 	}
 	n.metrics.limited(limit)
+	s.storeGathered()
 	select {
 	case <-time.After(wait):
 		return nil

@@ -60,6 +60,14 @@ func (in *lineInput) idle() bool {
 	return true
 }
 
+func (in *lineInput) more() bool {
+	if in.buffer == nil {
+		return false
+	}
+	p, _ := in.buffer.Peek(in.buffer.Buffered())
+	return bytes.IndexByte(p, '\n') >= 0
+}
+
 // next reads a line without its end, LF or CRLF. The last one may end with the connection.
 func (in *lineInput) next(b *bytes.Buffer) error {
 	if in.buffer == nil {

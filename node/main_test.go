@@ -30,6 +30,7 @@ type cluster struct {
 	people *presence.Memory
 	facts  *store.Memory
 	nodes  []*edge
+	wrap   func(bus.Bus) bus.Bus // what a node gets in the place of its bus; may be nil
 }
 
 // An edge is one node of a cluster, with the server that its sessions connect to.
@@ -73,6 +74,9 @@ func (c *cluster) addWith(t testing.TB, opts *node.Options, facts store.Store) *
 func (c *cluster) run(t testing.TB, o node.Options, facts store.Store, awake bool) *edge {
 	o.ID = node.NewID()
 	b := c.memory.Attach()
+	if c.wrap != nil {
+		b = c.wrap(b)
+	}
 	p := c.people.Attach(o.ID, func(topic string, change []byte) { b.Signal(context.Background(), topic, change) })
 	e := &edge{Node: node.New(b, p, facts, &o), bus: b, done: make(chan error, 1)}
 	if awake {

@@ -291,15 +291,17 @@ type Publication struct {
 	Except  []string
 }
 
+// draft is p as the bus takes it. It holds nothing of p's Data.
+func (p Publication) draft() bus.Draft {
+	return bus.Draft{Payload: wire.AppendPayload(nil, p.From, p.Session, p.To, p.Data), User: p.From, Key: p.Key, Except: p.Except}
+}
+
 // Publish stores a message in a topic's log and brings it to the topic's sessions on
 // every node. An error that wraps bus.ErrUnavailable leaves open whether it was stored:
 // repeat it with the same key.
 func (n *Node) Publish(ctx context.Context, topic string, p Publication) (bus.Receipt, error) {
 	begin := time.Now()
-	receipt, err := n.bus.Publish(ctx, topic, bus.Draft{
-		Payload: wire.AppendPayload(nil, p.From, p.Session, p.To, p.Data),
-		User:    p.From, Key: p.Key, Except: p.Except,
-	})
+	receipt, err := n.bus.Publish(ctx, topic, p.draft())
 	n.metrics.published(time.Since(begin), err)
 	return receipt, err
 }

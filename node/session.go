@@ -42,13 +42,14 @@ type session struct {
 	was  string // the session that this one continues
 
 	// Owned by the reader.
-	bearer string            // token from the handshake, until hello
-	may    *auth.Permissions // what its token grants; nil: the node's rule holds
-	frames meter             // what it sent, against the limits
-	bytes  meter
-	acts   meter // publishes and signals
-	joined []*membership
-	unread int // bytes of replies since the reader last saw the session's own frames drained
+	bearer   string            // token from the handshake, until hello
+	may      *auth.Permissions // what its token grants; nil: the node's rule holds
+	frames   meter             // what it sent, against the limits
+	bytes    meter
+	acts     meter // publishes and signals
+	joined   []*membership
+	gathered *gathering // publishes that were read and not stored yet; nil: none
+	unread   int        // bytes of replies since the reader last saw the session's own frames drained
 
 	// One command of the session at a time, also those of the server API: what the reader
 	// owns may be touched by who holds turn.
@@ -148,10 +149,21 @@ func (s *session) tooLate(err error) error {
 	return s.refuse(wire.ClosePolicy, &wire.Error{Code: wire.BadRequest, Message: "no hello within 5 s: say first who you are"})
 }
 
-// handleNext reads one frame into a buffer that it borrows, and handles it. Of a session that the node
-// closes, it reads the rest.
+// handleNext reads and handles one frame. What publishes were gathered is stored unless the next frame
+// is there.
 func (s *session) handleNext() error {
+	err := s.handleOne()
+	if err != nil || !s.input.more() {
+		s.storeGathered()
+	}
+	return err
+}
+
+// handleOne reads one frame into a buffer that it borrows, and handles it. Of a session that the node
+// closes, it reads the rest.
+func (s *session) handleOne() error {
 	if s.closing.Load() {
+		s.storeGathered()
 		s.input.discard()
 		return errClosed
 	}
@@ -181,10 +193,12 @@ func (s *session) next(b *bytes.Buffer) error {
 	var wrong *breach
 	switch {
 	case errors.As(err, &wrong):
+		s.storeGathered()
 		return s.refuse(wrong.code, wrong.error)
 	case err != nil:
 		return s.tooLate(err)
 	case !utf8.Valid(b.Bytes()):
+		s.storeGathered()
 		return s.refuse(wire.CloseInvalid, refusal(wire.BadRequest, "invalid UTF-8: send text in UTF-8"))
 	}
 	s.node.metrics.framesIn.Add(1)
@@ -218,8 +232,12 @@ func (s *session) settle() {
 
 // reply sends one of the session's own frames.
 func (s *session) reply(json []byte) {
-	b := s.kind.own(json)
-	if b == nil {
+	s.send(s.kind.own(json))
+}
+
+// send sends frames of the session's own, as its peer reads them.
+func (s *session) send(b []byte) {
+	if len(b) == 0 {
 		return
 	}
 	s.unread += len(b)

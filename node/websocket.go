@@ -32,6 +32,14 @@ func (in *webSocketInput) idle() bool {
 	return true
 }
 
+func (in *webSocketInput) more() bool {
+	if in.lent == nil {
+		return false
+	}
+	p, _ := in.lent.buffer.Peek(in.lent.buffer.Buffered())
+	return wire.WholeText(p)
+}
+
 func (in *webSocketInput) borrow() *library {
 	if in.lent == nil {
 		in.lend(borrowLibrary())
@@ -123,8 +131,8 @@ type library struct {
 type port struct{ *socket }
 
 const (
-	readBuffer  = 512 // what is larger is read past it
-	writeBuffer = 132 // holds a whole control frame: less would split a pong
+	readBuffer  = 4 << 10 // what is larger is read past it; what is smaller can be read and handled together
+	writeBuffer = 132     // holds a whole control frame: less would split a pong
 )
 
 // libraries has some that no session needs now. It is no sync.Pool, which would keep all that a storm

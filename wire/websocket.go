@@ -58,6 +58,22 @@ func Heartbeat(p []byte) (size int, answer []byte) {
 	return size, answer
 }
 
+// WholeText tells whether p begins with a whole text frame, as clients send them, of less than 64 KiB.
+func WholeText(p []byte) bool {
+	const header, masked = 2 + 4, 0x80
+	if len(p) < header || p[0] != finText || p[1]&masked == 0 {
+		return false
+	}
+	switch n := int(p[1] &^ masked); n {
+	case 127:
+		return false
+	case 126:
+		return len(p) >= header+2+int(binary.BigEndian.Uint16(p[2:]))
+	default:
+		return len(p) >= header+n
+	}
+}
+
 func appendHeader(dst []byte, first byte, n int) []byte {
 	switch {
 	case n < 126:

@@ -125,6 +125,31 @@ func TestHeartbeat(t *testing.T) {
 }
 
 // What is no ping or pong of a client's, or must be refused, is not taken for one.
+func TestWholeText(t *testing.T) {
+	t.Parallel()
+	mask := "abcd"
+	for _, whole := range []string{
+		"\x81\x80" + mask, "\x81\x82" + mask + "{}", "\x81\xfe\x00\x7e" + mask + strings.Repeat("x", 126),
+	} {
+		for i := range len(whole) {
+			if wire.WholeText([]byte(whole[:i])) {
+				t.Errorf("%d bytes of %q are taken for all", i, whole)
+			}
+		}
+		if !wire.WholeText([]byte(whole)) || !wire.WholeText([]byte(whole+"\x81")) {
+			t.Errorf("%q is not taken for a whole frame", whole)
+		}
+	}
+	for _, other := range []string{
+		"\x01\x82" + mask + "{}", "\x82\x82" + mask + "{}", "\x80\x82" + mask + "{}", "\xc1\x82" + mask + "{}", "\x89\x82" + mask + "{}", "\x88\x80" + mask,
+		"\x81\x02{}      ", "\x81\xff\x00\x00\x00\x00\x00\x00\x00\x02" + mask + "{}",
+	} {
+		if wire.WholeText([]byte(other)) {
+			t.Errorf("%q is taken for a whole text frame", other)
+		}
+	}
+}
+
 func TestNoHeartbeat(t *testing.T) {
 	t.Parallel()
 	for what, p := range map[string]string{

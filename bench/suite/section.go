@@ -47,7 +47,7 @@ func (s *suite) growthSection(others float64) string {
 			figure(f.idle.number("redis_commands_per_second")), figure(f.idle.number("redis_scripts_per_second")),
 			figure(f.result.number(perDelivery)), figure(f.result.number("redis_cpu_us_per_publish")), 100*f.leftOut)
 	}
-	say("\nThe script of a publish runs 8 commands, and 2 more when it asks for the server's history, which it then knows for 100 ms. What nodes do each second anyway (leases, probes, sweeps, timers, sanctions) is counted before, and taken off.\n" +
+	say("\nA publish that comes alone takes 8 commands: the script, 7 in it, and 2 more when it asks for the server's history, which it then knows for 100 ms. Those that come together share all but 3 of them. What nodes do each second anyway (leases, probes, sweeps, timers, sanctions) is counted before, and taken off.\n" +
 		"`TestGrowthOfNodes` in `faults` asserts these counts.\n\n![CPU of a publish by nodes](images/growth-nodes.svg)\n")
 	say("\nA node that has nobody in a topic does not hear of it: while %s messages went to rooms of another node, it heard %s, and used %s s of CPU a minute; before, while nothing was said at all, %s s.\n",
 		figure(g.deaf.published), figure(g.deaf.heard), figure(g.deaf.busy), figure(g.deaf.quiet))

@@ -158,6 +158,69 @@ func testKeysAtOnce(t *testing.T, c *cluster) {
 	}
 }
 
+// What is published together is stored one after the other, and nobody else's between.
+func testTogether(t *testing.T, c *cluster) {
+	const senders, rounds, size = 4, 25, 5
+	nodes := c.nodes(t, 2, "lobby")
+	together := func(b bus.Bus, drafts ...bus.Draft) []bus.Receipt {
+		t.Helper()
+		receipts, err := b.PublishAll(t.Context(), "lobby", drafts)
+		if err != nil || len(receipts) != len(drafts) {
+			t.Errorf("PublishAll: %d receipts of %d, %v", len(receipts), len(drafts), err)
+			return make([]bus.Receipt, len(drafts))
+		}
+		return receipts
+	}
+	group := func(sender, round int) (drafts []bus.Draft) {
+		for i := range size {
+			text := fmt.Sprintf(`{"n":"%d %d %d"}`, sender, round, i)
+			drafts = append(drafts, bus.Draft{Payload: []byte(text), User: "alice", Key: text})
+		}
+		return drafts
+	}
+	var all sync.WaitGroup
+	for sender := range senders {
+		all.Go(func() {
+			for round := range rounds {
+				receipts := together(nodes[sender%2], group(sender, round)...)
+				for i, r := range receipts {
+					if r.Offset != receipts[0].Offset+uint64(i) || r.Duplicate || r.Receivers != 2 {
+						t.Errorf("message %d of a group that begins with %d got %+v", i, receipts[0].Offset, r)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, n := range nodes {
+		n.WaitAt(t, "lobby", senders*rounds*size)
+		for i, m := range n.Topic("lobby").Messages {
+			var sender, round, at int
+			if fmt.Sscanf(string(m.Payload), `{"n":"%d %d %d"}`, &sender, &round, &at); at != i%size {
+				t.Fatalf("offset %d is %s", m.Offset, m.Payload)
+			}
+		}
+	}
+
+	const head = senders * rounds * size
+	again := group(0, 0)
+	twice := bus.Draft{Payload: []byte(`{}`), User: "alice", Key: "twice"}
+	for i, r := range together(nodes[1], append(again, twice, twice)...) {
+		if fresh := i == size; r.Duplicate == fresh || fresh != (r.Offset == head+1) && i < size || r.Offset != head+1 && i >= size {
+			t.Errorf("message %d of a repeated group and two more got %+v", i, r)
+		}
+	}
+	if _, err := nodes[0].PublishAll(t.Context(), "lobby", []bus.Draft{twice, {}}); err == nil {
+		t.Error("a message without payload was stored")
+	}
+	if receipts, err := nodes[0].PublishAll(t.Context(), "lobby", nil); err != nil || len(receipts) != 0 {
+		t.Errorf("nothing, published, got %v, %v", receipts, err)
+	}
+	if n := read(t, nodes[0], "lobby", 0, 0).Head; n != head+1 {
+		t.Errorf("the head is %d, want %d", n, head+1)
+	}
+}
+
 func testPages(t *testing.T, c *cluster) {
 	b := c.nodes(t, 1)[0]
 	empty := read(t, b, "lobby", 0, 10)
