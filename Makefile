@@ -47,7 +47,7 @@ js-test:
 	cd web && node --experimental-websocket --test --test-reporter=spec
 
 test-compose: ## try docker-compose.yml for real: five nodes in containers, under load and faults
-	scripts/test-compose
+	COMPOSE="$(COMPOSE)" scripts/test-compose
 
 test-manifests: ## read docker-compose.yml as the compose plugin does, and the manifests as Kubernetes does
 	cd deploy/compose && go vet ./... && go test -count=1 ./...

@@ -30,8 +30,7 @@ type composed struct {
 // other, lose Redis, lose a node, and become two. Nothing is lost, all of it is seen by Prometheus, and every
 // query of the dashboards has data. To run it: make test-compose
 func TestCompose(t *testing.T) {
-	c := &composed{newCrowd(t, "compose", 1, 4), os.Getenv("ROOKERY_PUBLISH"), os.Getenv("ROOKERY_API_PUBLISH"), os.Getenv("PROMETHEUS_PUBLISH")}
-	c.way = func(int) func() string { return func() string { return "ws://" + c.public + "/ws" } }
+	c := newComposed(t, "compose")
 	c.awaitNodes(3)
 	for i := range 60 {
 		c.enter(i < 8, nil, c.rooms[i%4], c.rooms[(i+1+i/4%3)%4])
@@ -39,13 +38,7 @@ func TestCompose(t *testing.T) {
 	for range 6 {
 		c.talk(100 * time.Millisecond)
 	}
-	step := func(kind string, do func()) {
-		begun := time.Now()
-		c.log.Add(judge.Record{Act: judge.Fault, Kind: kind})
-		do()
-		t.Logf("%s: %v", kind, time.Since(begun).Round(100*time.Millisecond))
-		time.Sleep(2 * time.Second) // some talk
-	}
+	step := c.step
 	step("three nodes become five", func() { c.scale(5) })
 	step("each sheds two fifths", func() {
 		for _, n := range c.nodes() {
@@ -75,16 +68,81 @@ func TestCompose(t *testing.T) {
 	step("five nodes become two", func() { c.scale(2) })
 	c.watched()
 	verdict := c.over()
-	t.Logf("%v", verdict)
-	if verdict.Violated > 0 {
-		t.Errorf("%d violations; their logs are in %s", verdict.Violated, c.keepLogs())
-	}
 	if verdict.Acked < 1000 || verdict.Deliveries < verdict.Acked {
 		t.Errorf("%d publishes and %d deliveries are no traffic to judge by", verdict.Acked, verdict.Deliveries)
 	}
 	if verdict.Losses > 0 {
 		t.Errorf("%d resets told of losses: Redis kept its file", verdict.Losses)
 	}
+}
+
+// People talk through haproxy on two nodes above what deploy/compose.sentinel.yml or deploy/compose.cluster.yml
+// puts in the place of Redis. A primary dies, another server takes over, the dead one comes back, and both nodes
+// go on by themselves: each message comes to everybody, or who missed it is told.
+func TestComposeFailover(t *testing.T) {
+	c := newComposed(t, "failover")
+	c.log.Add(judge.Record{Act: judge.Lossy})
+	c.awaitNodes(2)
+	for i := range 8 {
+		c.enter(i < 4, nil, c.rooms[i%4], c.rooms[(i+1)%4])
+	}
+	for range 4 {
+		c.talk(100 * time.Millisecond)
+	}
+	await(t, "people are on both nodes", func() bool {
+		at := make(map[string]bool)
+		for _, m := range c.members {
+			if s, ok := m.newest(); ok {
+				at[s.node] = true
+			}
+		}
+		return len(at) == 2
+	})
+	replication := func(container string) string { return c.docker("exec", container, "redis-cli", "info", "replication") }
+	var replicas []string
+	for i := range 5 {
+		for _, id := range c.containers(fmt.Sprint("redis-", i+2)) {
+			if strings.Contains(replication(id), "role:slave") {
+				replicas = append(replicas, id)
+			}
+		}
+	}
+	primary := c.containers("redis")[0]
+	c.step("a primary is killed", func() {
+		c.docker("kill", primary)
+		await(t, "a replica takes over", func() bool {
+			return slices.ContainsFunc(replicas, func(id string) bool { return strings.Contains(replication(id), "role:master") })
+		})
+		c.awaitNodes(2)
+	})
+	c.step("it comes back", func() {
+		c.docker("start", primary)
+		await(t, "it follows", func() bool {
+			said := replication(primary)
+			return strings.Contains(said, "role:slave") && strings.Contains(said, "master_link_status:up")
+		})
+		c.awaitNodes(2)
+	})
+	if verdict := c.over(); verdict.Acked < 100 || verdict.Resets == 0 {
+		t.Errorf("%d publishes and %d resets: was there a failover?", verdict.Acked, verdict.Resets)
+	}
+}
+
+// newComposed returns what the environment tells of, with a crowd that has yet to come.
+func newComposed(t *testing.T, name string) *composed {
+	c := &composed{newCrowd(t, name, 1, 4), os.Getenv("ROOKERY_PUBLISH"), os.Getenv("ROOKERY_API_PUBLISH"), os.Getenv("PROMETHEUS_PUBLISH")}
+	c.way = func(int) func() string { return func() string { return "ws://" + c.public + "/ws" } }
+	return c
+}
+
+// step does something to the cluster, and tells how long that took.
+func (c *composed) step(kind string, do func()) {
+	c.t.Helper()
+	begun := time.Now()
+	c.log.Add(judge.Record{Act: judge.Fault, Kind: kind})
+	do()
+	c.t.Logf("%s: %v", kind, time.Since(begun).Round(100*time.Millisecond))
+	time.Sleep(2 * time.Second) // some talk
 }
 
 // unkept leaves no connection behind.
@@ -150,10 +208,12 @@ func (c *composed) nodes() []listed {
 // awaitNodes waits until so many nodes, and no others, are there and ready.
 func (c *composed) awaitNodes(n int) {
 	c.t.Helper()
-	await(c.t, fmt.Sprint(n, " nodes are ready"), func() bool {
-		nodes := c.nodes()
-		return len(nodes) == n && !slices.ContainsFunc(nodes, func(l listed) bool { return l.State != "ready" })
-	})
+	await(c.t, fmt.Sprint(n, " nodes are ready"), func() bool { return c.ready(n) })
+}
+
+func (c *composed) ready(n int) bool {
+	nodes := c.nodes()
+	return len(nodes) == n && !slices.ContainsFunc(nodes, func(l listed) bool { return l.State != "ready" })
 }
 
 // watched asks Prometheus for what the dashboards show.
@@ -252,6 +312,10 @@ func (c *composed) over() judge.Verdict {
 	verdict, err := judge.Dir(c.dir)
 	if err != nil {
 		c.t.Fatal(err)
+	}
+	c.t.Logf("%v", verdict)
+	if verdict.Violated > 0 {
+		c.t.Errorf("%d violations; their logs are in %s", verdict.Violated, c.keepLogs())
 	}
 	return verdict
 }
