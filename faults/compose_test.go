@@ -128,6 +128,30 @@ func TestComposeFailover(t *testing.T) {
 	}
 }
 
+// A copy of Redis is taken by deploy/backup while people talk, and after a while put back by deploy/restore, below nodes that
+// go on: what was said meanwhile is gone, and who had it is told.
+func TestComposeBackup(t *testing.T) {
+	c := newComposed(t, "backup")
+	c.log.Add(judge.Record{Act: judge.Lossy})
+	c.awaitNodes(2)
+	for i := range 8 {
+		c.enter(i < 4, nil, c.rooms[i%4], c.rooms[(i+1)%4])
+	}
+	c.talkers = 100 // others have spoken here before, under the first names
+	for range 4 {
+		c.talk(100 * time.Millisecond)
+	}
+	file := t.TempDir() + "/redis.rdb"
+	c.step("a copy is taken", func() { c.run("deploy/backup", file) })
+	c.step("a copy is put back", func() {
+		c.run("deploy/restore", file)
+		c.awaitNodes(2)
+	})
+	if verdict := c.over(); verdict.Losses == 0 {
+		t.Error("nobody was told of a loss: was the copy put back?")
+	}
+}
+
 // newComposed returns what the environment tells of, with a crowd that has yet to come.
 func newComposed(t *testing.T, name string) *composed {
 	c := &composed{newCrowd(t, name, 1, 4), os.Getenv("ROOKERY_PUBLISH"), os.Getenv("ROOKERY_API_PUBLISH"), os.Getenv("PROMETHEUS_PUBLISH")}
@@ -278,7 +302,7 @@ func (c *composed) over() judge.Verdict {
 	}
 	last := make(map[string]wire.Position)
 	for i, topic := range topics {
-		key := fmt.Sprint("last-", i)
+		key := fmt.Sprint(c.t.Name(), "-last-", i)
 		var at wire.Position
 		body := strings.NewReader(fmt.Sprintf(`{"data":{"key":%q},"key":%q}`, key, key))
 		if status := c.ask("POST", "/v1/topics/"+topic+"/messages", body, &at); status != http.StatusOK {
