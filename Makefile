@@ -49,9 +49,10 @@ js-test:
 test-compose: ## try docker-compose.yml for real: five nodes in containers, under load and faults
 	COMPOSE="$(COMPOSE)" scripts/test-compose
 
-test-manifests: ## read docker-compose.yml as the compose plugin does, and the manifests as Kubernetes does
+test-manifests: ## read docker-compose.yml as the compose plugin does, the manifests as Kubernetes does, and dashboards as Grafana does
 	cd deploy/compose && go vet ./... && go test -count=1 ./...
 	cd deploy/kubernetes && go vet ./... && go test -count=1 ./...
+	cd deploy/grafana/testing && npm ci --silent --no-audit --no-fund && npm test --silent
 
 check: ## look at the code: format, vet, staticcheck, structure
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run gofmt -w on:" $$files; exit 1; fi
