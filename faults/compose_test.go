@@ -98,34 +98,49 @@ func TestComposeFailover(t *testing.T) {
 		}
 		return len(at) == 2
 	})
-	replication := func(container string) string { return c.docker("exec", container, "redis-cli", "info", "replication") }
 	var replicas []string
 	for i := range 5 {
 		for _, id := range c.containers(fmt.Sprint("redis-", i+2)) {
-			if strings.Contains(replication(id), "role:slave") {
+			if says(id, "role:slave", "info", "replication") {
 				replicas = append(replicas, id)
 			}
+		}
+	}
+	await(t, "replicas follow", func() bool {
+		return !slices.ContainsFunc(replicas, func(id string) bool { return !says(id, "master_link_status:up", "info", "replication") })
+	})
+	for i := range 3 {
+		for _, id := range c.containers(fmt.Sprint("sentinel-", i+1)) {
+			await(t, "Sentinels know everybody", func() bool { return says(id, "slaves=2,sentinels=3", "-p", "26379", "info", "sentinel") })
 		}
 	}
 	primary := c.containers("redis")[0]
 	c.step("a primary is killed", func() {
 		c.docker("kill", primary)
 		await(t, "a replica takes over", func() bool {
-			return slices.ContainsFunc(replicas, func(id string) bool { return strings.Contains(replication(id), "role:master") })
+			return slices.ContainsFunc(replicas, func(id string) bool { return says(id, "role:master", "info", "replication") })
 		})
 		c.awaitNodes(2)
 	})
 	c.step("it comes back", func() {
 		c.docker("start", primary)
 		await(t, "it follows", func() bool {
-			said := replication(primary)
-			return strings.Contains(said, "role:slave") && strings.Contains(said, "master_link_status:up")
+			return says(primary, "role:slave", "info", "replication") && says(primary, "master_link_status:up", "info", "replication")
 		})
 		c.awaitNodes(2)
 	})
+	if len(c.containers("sentinel-1")) > 0 && !says(primary, "OK", "config", "rewrite") {
+		t.Error("whom a server follows, as Sentinel told it, is forgotten when it starts again")
+	}
 	if verdict := c.over(); verdict.Acked < 100 || verdict.Resets == 0 {
 		t.Errorf("%d publishes and %d resets: was there a failover?", verdict.Acked, verdict.Resets)
 	}
+}
+
+// says tells whether the Redis in a container answers, and says something.
+func says(container, something string, command ...string) bool {
+	out, err := exec.Command("docker", append([]string{"exec", container, "redis-cli"}, command...)...).Output()
+	return err == nil && strings.Contains(string(out), something)
 }
 
 // A copy of Redis is taken by deploy/backup while people talk, and after a while put back by deploy/restore, below nodes that
