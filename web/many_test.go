@@ -31,7 +31,8 @@ func TestLargeRoom(t *testing.T) {
 	answer := p.Ask(`(async () => {
 		const log = document.getElementById("log");
 		const frame = () => new Promise(requestAnimationFrame);
-		let nodes = 0, lines = 0, jumps = 0, oldest = Infinity;
+		let nodes = 0, lines = 0, jumps = 0, oldest = Infinity, longest = 0;
+		new PerformanceObserver((list) => { for (const e of list.getEntries()) longest = Math.max(longest, Math.round(e.duration)); }).observe({ type: "longtask" });
 		const seen = new Set();
 		const look = () => {
 			nodes = Math.max(nodes, document.querySelectorAll("*").length);
@@ -58,10 +59,10 @@ func TestLargeRoom(t *testing.T) {
 		document.getElementById("newest").click();
 		await frame(); await frame();
 		look();
-		return JSON.stringify({ nodes, lines, jumps, seen: seen.size, oldest, last: Number(log.lastElementChild.dataset.offset) });
+		return JSON.stringify({ nodes, lines, jumps, seen: seen.size, oldest, longest, last: Number(log.lastElementChild.dataset.offset) });
 	})()`)
 	t.Log(answer)
-	var got struct{ Nodes, Lines, Jumps, Seen, Oldest, Last int }
+	var got struct{ Nodes, Lines, Jumps, Seen, Oldest, Longest, Last int }
 	if err := json.Unmarshal([]byte(answer), &got); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +71,9 @@ func TestLargeRoom(t *testing.T) {
 	}
 	if got.Lines > 300 || got.Nodes > 4000 {
 		t.Errorf("the page had %d lines and %d nodes at once", got.Lines, got.Nodes)
+	}
+	if got.Longest > 1000 { // much, also for a busy machine: a page that makes all lines at once takes longer
+		t.Errorf("the longest task took %d ms", got.Longest)
 	}
 	if got.Jumps > 0 {
 		t.Errorf("%d times, what was read jumped", got.Jumps)
