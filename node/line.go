@@ -137,6 +137,8 @@ func (in *lineInput) tooLong() error {
 	return &breach{wire.CloseTooBig, refusal(wire.TooLarge, fmt.Sprintf("the line is too long: a frame has at most %d bytes", in.most))}
 }
 
+func (in *lineInput) count(p []byte) (int, error) { return bytes.Count(p, []byte("\n")), nil }
+
 func (in *lineInput) discard() { io.Copy(io.Discard, in.socket) }
 
 func (in *lineInput) close() {

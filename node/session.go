@@ -179,8 +179,8 @@ func (s *session) handleOne() error {
 	if err != nil && !blank {
 		return err
 	}
-	if err := s.slowDown(); err != nil || blank {
-		return err
+	if blank {
+		return nil
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()

@@ -7,6 +7,9 @@ import (
 
 // The frames of RFC 6455, section 5.2, each a whole one. A server writes them unmasked.
 const (
+	continuation = 0x00 // of a message that goes on behind it
+	control      = 0x08 // a bit of the opcode
+
 	finText  = 0x81
 	finClose = 0x88
 	finPing  = 0x89
@@ -72,6 +75,55 @@ func WholeText(p []byte) bool {
 	default:
 		return len(p) >= header+n
 	}
+}
+
+// A FrameCounter counts the frames in a stream of bytes, as clients send them: also those of which a
+// message is made, and the empty ones. It only counts; what breaks the rules is for others to find.
+type FrameCounter struct {
+	have int    // bytes of a header that has begun
+	size int    // of that header, without its mask; known from the second byte on
+	rest uint64 // bytes to come of the mask and the payload, or in a header its length so far
+
+	// Pieces of a message that goes on, but for its first.
+	Pieces int
+}
+
+// Count takes the next bytes of the stream, and returns how many headers end in them.
+func (c *FrameCounter) Count(p []byte) (frames int) {
+	for len(p) > 0 {
+		if c.have == 0 && c.rest > 0 {
+			n := min(c.rest, uint64(len(p)))
+			c.rest -= n
+			p = p[n:]
+			continue
+		}
+		b := p[0]
+		p = p[1:]
+		switch c.have++; {
+		case c.have == 1:
+			c.size = 2
+			if b == continuation {
+				c.Pieces++
+			} else if b&control == 0 {
+				c.Pieces = 0
+			}
+			continue
+		case c.have > 2:
+			c.rest = c.rest<<8 | uint64(b)
+		case b&0x7f == 126:
+			c.size = 4
+		case b&0x7f == 127:
+			c.size = 10
+		default:
+			c.rest = uint64(b & 0x7f)
+		}
+		if c.have == c.size {
+			const mask = 4
+			c.have, c.rest = 0, c.rest+mask
+			frames++
+		}
+	}
+	return frames
 }
 
 func appendHeader(dst []byte, first byte, n int) []byte {
