@@ -81,7 +81,6 @@ func (s *session) earn(m *meter, count, perSecond int, limit string) error {
 		return nil
 	}
 	n.metrics.limited(limit)
-	s.storeGathered()
 	if s.socket.hungUp() {
 		return io.ErrUnexpectedEOF // else all that its kernel and ours hold of a flood would keep us for minutes
 	}
