@@ -102,7 +102,9 @@ func (l *lot) wake(s *session) {
 	parked := s.spot.taken
 	if parked {
 		s.spot.taken = false
-		l.parked[s.spot.fd] = nil
+		if l.parked[s.spot.fd] == s { // and not the next to have that descriptor, when s was cut
+			l.parked[s.spot.fd] = nil
+		}
 	}
 	l.mu.Unlock()
 	if parked {
