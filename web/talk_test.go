@@ -151,13 +151,11 @@ func direct(alice, bob *page) {
 // act does something with a message by its toolbar.
 func (p *page) act(offset int, what string) {
 	p.t.Helper()
-	// At once, for a line that is drawn anew meanwhile loses the focus. It may have it already, while
-	// the toolbar is where the pointer is.
+	// At once, for a line that is drawn anew meanwhile loses the focus.
 	p.Until(fmt.Sprintf(`(() => {
-		line(%[1]d).blur();
-		line(%[1]d).focus();
-		const button = line(%[1]d).querySelector("#actions [data-act=%[2]s]");
-		const shown = button?.checkVisibility();
+		line(%d).focus();
+		const button = document.querySelector("#actions [data-act=%s]");
+		const shown = button.checkVisibility();
 		if (shown) button.click();
 		return shown;
 	})()`, offset, what))

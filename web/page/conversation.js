@@ -64,8 +64,7 @@ export class Conversation {
 
 	#insert(item) {
 		const { items } = this;
-		// What comes from the log goes before all there is, what comes live behind it, or nearly so.
-		let i = items.length > 0 && order(items[0], item) > 0 ? 0 : items.length;
+		let i = items.length;
 		while (i > 0 && order(items[i - 1], item) > 0) i--;
 		if (i > 0 && order(items[i - 1], item) === 0) return false;
 		items.splice(i, 0, item);
