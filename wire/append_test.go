@@ -194,6 +194,17 @@ func TestAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(10, func() { roster.Append(nil) }); n > 8 { // the race detector adds some
 		t.Errorf("a long roster: %v allocations: it was copied as it grew", n)
 	}
+	for _, flat := range []string{`"` + strings.Repeat(`[\"{`, 2000) + `"`, "[" + strings.Repeat("[],", 2000) + "[]]"} {
+		if _, err := wire.ParseCommand([]byte(`{"type":"publish","topic":"lobby","data":` + flat + `}`)); err != nil {
+			t.Errorf("%.20s… is taken for deep: %v", flat, err)
+		}
+	}
+	for _, deep := range []string{strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000), strings.Repeat(`{"[\"[":`, 7_000) + "1" + strings.Repeat("}", 7_000)} {
+		frame := []byte(`{"type":"publish","topic":"lobby","data":` + deep + `}`)
+		if n := testing.AllocsPerRun(100, func() { wire.ParseCommand(frame) }); n > 8 {
+			t.Errorf("a frame far too deep costs %v allocations", n)
+		}
+	}
 	if n := testing.AllocsPerRun(100, func() { wire.ParseCommand(publish) }); n > 4 {
 		t.Errorf("ParseCommand of a publish: %v allocations, want one for each string", n)
 	}

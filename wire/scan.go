@@ -15,12 +15,41 @@ import (
 // of strings, make U+FFFD of half characters, and give up a whole frame, with its id, for one
 // bad field.
 
-// valid refuses what is not one JSON value in UTF-8. It is a state machine: nesting costs it no
-// stack, and more than 10,000 levels are not JSON to it.
+// hopeless is a depth from which on nobody needs to know whether it is JSON at all: to find that out costs
+// hundreds of kilobytes for each frame. It is far beyond MaxDepth, which is told with the frame's id.
+const hopeless = 1000
+
+// deeperThan tells whether b opens more than depth objects and arrays within each other. It need not be JSON.
+func deeperThan(b []byte, depth int) bool {
+	if bytes.Count(b, []byte("["))+bytes.Count(b, []byte("{")) <= depth {
+		return false
+	}
+	open, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			if open++; open > depth {
+				return true
+			}
+		case c == ']' || c == '}':
+			open--
+		}
+	}
+	return false
+}
+
+// valid refuses what is not one JSON value in UTF-8. It is a state machine: nesting costs it no stack.
 func valid(b []byte) error {
 	switch {
 	case !utf8.Valid(b):
 		return errors.New("invalid UTF-8")
+	case deeperThan(b, hopeless):
+		return fmt.Errorf("nested deeper than %d", hopeless)
 	case !json.Valid(b):
 		return errors.New("not JSON")
 	}
