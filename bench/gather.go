@@ -59,7 +59,7 @@ func (c *Gather) Run(ctx context.Context, opts *Options) (*Report, error) {
 		return nil, err
 	}
 	begun := p.clock()
-	cause := p.connect(ctx, p.sessions, float64(c.Sessions)/c.Within.Seconds(), 5*connectsAtOnce)
+	cause := p.connect(ctx, p.sessions, float64(c.Sessions)/c.Within.Seconds(), 2*connectsAtOnce)
 	came := p.clock() - begun
 	late := false
 	p.after(2*patience, func() { late = true })

@@ -49,7 +49,7 @@ func (as *addresses) enter(a netip.Addr) *notNow {
 	now := time.Since(n.started)
 	limit, wait := "", time.Duration(0)
 	as.ledger.change(key, now, func(a account) account {
-		switch early := a.rate.early(now); {
+		switch early := a.rate.early(now, burst); {
 		case early > 0:
 			limit, wait = "ip_handshakes", early
 		case a.open >= n.limits.IPSessions:
@@ -96,7 +96,7 @@ func (as *addresses) overdrawn(a netip.Addr) (over bool) {
 	if key, ok := as.key(a); ok {
 		now := time.Since(as.node.started)
 		as.ledger.change(key, now, func(a account) account {
-			over = a.rate.early(now) > 0
+			over = a.rate.early(now, burst) > 0
 			return a
 		})
 	}

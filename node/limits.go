@@ -1,6 +1,7 @@
 package node
 
 import (
+	"io"
 	"time"
 
 	"github.com/rookery-chat/rookery/wire"
@@ -35,8 +36,11 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// burst is how much may come at once: what the limit permits in so long a time.
-const burst = 2 * time.Second
+// How much may come at once: what the limit permits in so long a time.
+const (
+	burst  = 2 * time.Second        // where more is refused
+	breath = 500 * time.Millisecond // where more is only read more slowly, so that others have their turn
+)
 
 // A meter measures a rate in eight bytes, because every session has three: it is when
 // what was taken will have been earned, as a time since the node's start. The algorithm is the
@@ -44,48 +48,42 @@ const burst = 2 * time.Second
 type meter time.Duration
 
 // early returns how long before its time something comes that is taken now: 0 or less
-// when it is within the burst.
-func (m meter) early(now time.Duration) time.Duration { return time.Duration(m) - now - burst }
+// when it is within what may come at once.
+func (m meter) early(now, atOnce time.Duration) time.Duration {
+	return time.Duration(m) - now - atOnce
+}
 
 // take charges n units of which perSecond are earned a second.
 func (m *meter) take(now time.Duration, n, perSecond int) {
 	*m = max(*m, meter(now)) + meter(n)*meter(time.Second)/meter(perSecond)
 }
 
-// slowDown makes the reader wait when the session sends more frames than it may: the peer's
-// own buffers fill up then. Pings and pongs count too.
-func (s *session) slowDown() error {
-	return s.earn(&s.frames, 1, s.node.limits.Frames, "frames")
-}
-
-// charge is slowDown for bytes, as they come in: also those of a frame that never ends, or in
-// pieces that carry nothing.
-func (s *session) charge(bytes int) { s.earn(&s.bytes, bytes, s.node.limits.Bytes, "bytes") }
-
-// mayNow charges a frame of so many bytes, unless the session would have to wait for it.
-func (s *session) mayNow(bytes int) bool {
-	n := s.node
-	now := time.Since(n.started)
-	f, b := s.frames, s.bytes
-	f.take(now, 1, n.limits.Frames)
-	b.take(now, bytes, n.limits.Bytes)
-	if f.early(now) > 0 || b.early(now) > 0 {
-		return false
+// charge makes the session pay for what has just come in, in bytes and in frames: also those of a message
+// that never ends, and pieces that carry nothing. The reader of one that sends more than it may has to wait,
+// and the peer's own buffers fill up then.
+func (s *session) charge(p []byte) error {
+	if err := s.earn(&s.bytes, len(p), s.node.limits.Bytes, "bytes"); err != nil {
+		return err
 	}
-	s.frames, s.bytes = f, b
-	return true
+	frames, err := s.input.count(p)
+	if err != nil {
+		return err
+	}
+	return s.earn(&s.frames, frames, s.node.limits.Frames, "frames")
 }
 
 func (s *session) earn(m *meter, count, perSecond int, limit string) error {
 	n := s.node
 	now := time.Since(n.started)
 	m.take(now, count, perSecond)
-	wait := m.early(now)
+	wait := m.early(now, breath)
 	if wait <= 0 {
 		return nil
 	}
 	n.metrics.limited(limit)
-	s.storeGathered()
+	if s.socket.hungUp() {
+		return io.ErrUnexpectedEOF // else all that its kernel and ours hold of a flood would keep us for minutes
+	}
 	select {
 	case <-time.After(wait):
 		return nil
@@ -102,12 +100,12 @@ func (s *session) mayAct() error {
 		n.metrics.limited(limit)
 		return &wire.Error{Code: wire.RateLimited, Retry: true, Message: message + ": slow down, and repeat this one with the same key"}
 	}
-	if s.acts.early(now) > 0 {
+	if s.acts.early(now, burst) > 0 {
 		return refuse("publishes", "too many publishes")
 	}
 	over := false
 	n.publishers.change(s.user, now, func(a account) account {
-		if over = a.rate.early(now) > 0; !over {
+		if over = a.rate.early(now, burst) > 0; !over {
 			a.rate.take(now, 1, n.limits.UserPublishes)
 		}
 		return a

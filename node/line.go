@@ -25,14 +25,6 @@ func (lineKind) message(f *frame, s *session) []byte {
 func (lineKind) begin(s *session) error            { return s.awaitHello() }
 func (lineKind) handle(s *session, b []byte) error { return s.handleFrame(b) }
 
-func (lineKind) heartbeat(p []byte) (heartbeat, bool) {
-	line, ok := bytes.CutSuffix(p, []byte("\n"))
-	if !ok {
-		return heartbeat{}, false
-	}
-	return textHeartbeat(bytes.TrimSuffix(line, []byte("\r")))
-}
-
 func (lineKind) signal(f *frame) []byte         { return f.line() }
 func (lineKind) own(json []byte) []byte         { return endLine(json) }
 func (lineKind) presence(f *rosterFrame) []byte { return f.line() }
@@ -144,6 +136,8 @@ func left(err error) error {
 func (in *lineInput) tooLong() error {
 	return &breach{wire.CloseTooBig, refusal(wire.TooLarge, fmt.Sprintf("the line is too long: a frame has at most %d bytes", in.most))}
 }
+
+func (in *lineInput) count(p []byte) (int, error) { return bytes.Count(p, []byte("\n")), nil }
 
 func (in *lineInput) discard() { io.Copy(io.Discard, in.socket) }
 

@@ -73,6 +73,8 @@ type view struct {
 	online int
 	names  map[string]bool
 	part   bool
+	frames int // that told of changes
+	told   int // names in them
 }
 
 func watch(p *peer) *view {
@@ -93,7 +95,10 @@ func (v *view) sees(online int) {
 	v.t.Helper()
 	for v.online != online || !v.part && len(v.names) != online {
 		f := want[*wire.Presence](v.peer)
+		v.frames++
+		v.told += len(f.Joined) + len(f.Left)
 		if f.Roster != nil {
+			v.told += len(f.Roster.Members)
 			v.take(f.Roster)
 			continue
 		}
@@ -161,6 +166,22 @@ func TestRosterGrowsAndShrinks(t *testing.T) {
 		if got := slices.Sorted(maps.Keys(v.names)); v.part || !slices.Equal(got, everybody("alice", "bob")) {
 			t.Errorf("%s knows %d names of 502, a part: %v", who, len(got), v.part)
 		}
+	}
+}
+
+// When thousands leave at the same time, as with their node, who stays is told in few frames, not of each of them.
+func TestRosterLosesThousands(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	others := crowds(t, c)
+	others.be(5000)
+	alice := watch(enter(t, c.nodes[0], "alice"))
+	alice.sees(5001)
+	alice.frames, alice.told = 0, 0
+	others.be(0)
+	alice.sees(1)
+	if alice.frames > 20 || alice.told > 2000 || !alice.names["alice"] || alice.part {
+		t.Errorf("%d frames with %d names tell that 5,000 left; known are %.100v, a part: %v", alice.frames, alice.told, alice.names, alice.part)
 	}
 }
 

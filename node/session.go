@@ -60,7 +60,7 @@ type session struct {
 
 	closing atomic.Bool // set by the shard when it closes the session: the reader runs no more commands
 
-	// Guarded by shard.mu.
+	// Owned by the shard's run.
 	entered               bool // user is set for good
 	dirty                 bool // in shard.dirty
 	last                  bool // out ends with a close frame
@@ -106,17 +106,8 @@ func (s *session) run() {
 	s.goOn(s.kind.begin(s))
 }
 
-// resume is the reader of a session that was parked, for which so many bytes came, and then perhaps an
-// error.
-func (s *session) resume(came int, err error) {
-	if came > 0 {
-		s.charge(came)
-	}
-	if err == nil {
-		err = s.handleNext()
-	}
-	s.goOn(err)
-}
+// resume is the reader of a session that was parked.
+func (s *session) resume() { s.goOn(s.handleNext()) }
 
 // goOn reads and handles frames, after what came before ended with err: until there are none for now,
 // and the session is parked, or until the connection ends.
@@ -188,8 +179,8 @@ func (s *session) handleOne() error {
 	if err != nil && !blank {
 		return err
 	}
-	if err := s.slowDown(); err != nil || blank {
-		return err
+	if blank {
+		return nil
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -250,7 +241,7 @@ func (s *session) send(b []byte) {
 		return
 	}
 	s.unread += len(b)
-	s.shard.step(func() { s.shard.own(s, b) })
+	s.shard.mail.post(func() { s.shard.own(s, b) })
 }
 
 // waitRoom blocks while too many of the session's own frames wait to be written: a peer

@@ -29,8 +29,8 @@ type socket struct {
 	// The end of what we write is told to the peer's TCP, not in a close frame. Fixed at construction.
 	halfClose bool
 
-	onRead func(bytes int) // Called by the reader for what came in; may wait. Set before the first read, or not at all.
-	lost   bool            // reading failed: the connection, and not what came over it. Owned by the reader.
+	onRead func(p []byte) error // Called by the reader for what it is given; may wait. Set before the first read, or not at all.
+	lost   bool                 // reading failed: the connection, and not what came over it. Owned by the reader.
 
 	heard atomic.Int64 // when the last byte came in, Unix milliseconds
 
@@ -46,7 +46,7 @@ type socket struct {
 }
 
 func newSocket(conn net.Conn, early []byte) *socket {
-	k := &socket{Conn: conn, early: early, onRead: func(int) {}}
+	k := &socket{Conn: conn, early: early, onRead: func([]byte) error { return nil }}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetWriteBuffer(sendBuffer)
 		k.raw, _ = tcp.SyscallConn()
@@ -62,13 +62,44 @@ func (k *socket) Read(p []byte) (int, error) {
 		if k.early = k.early[n:]; len(k.early) == 0 {
 			k.early = nil
 		}
-		return n, nil
+		return k.paid(p[:n])
 	}
+	n, err := k.receive(p)
+	if n == 0 || err != nil {
+		return n, err
+	}
+	return k.paid(p[:n])
+}
+
+// paid lets the reader have p once its session has paid for it.
+func (k *socket) paid(p []byte) (int, error) {
+	if err := k.onRead(p); err != nil {
+		k.lost = true
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// hungUp reports whether the peer has ended the connection, behind whatever has not been read of it yet. One
+// that may end its side alone never counts as such.
+func (k *socket) hungUp() bool {
+	tcp := kernelConn(k.Conn)
+	if tcp == nil || k.halfClose {
+		return false
+	}
+	hung := false
+	if raw, err := tcp.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { hung = ready(int(fd), peerEnded) })
+	}
+	return hung
+}
+
+// receive takes what the peer has sent.
+func (k *socket) receive(p []byte) (int, error) {
 	n, err := k.Conn.Read(p)
 	k.lost = k.lost || err != nil
 	if n > 0 {
 		k.heard.Store(time.Now().UnixMilli())
-		k.onRead(n)
 	}
 	return n, err
 }
@@ -92,7 +123,7 @@ func (k *socket) Write(p []byte) (int, error) {
 		k.pong = append(k.pong[:0], p...)
 		return len(p), nil
 	}
-	n, err := k.try(p, newAttempt(writeOnce))
+	n, err := k.try(p, newAttempt())
 	if err != nil {
 		return n, err
 	}
@@ -110,7 +141,7 @@ func (k *socket) awaitInput() error {
 	}
 	if k.raw == nil {
 		first := make([]byte, 1)
-		n, _ := k.Read(first)
+		n, _ := k.receive(first)
 		k.early = first[:n]
 		return nil
 	}
@@ -205,24 +236,7 @@ func (k *socket) try(p []byte, a *attempt) (int, error) {
 	return n, nil
 }
 
-// readNow reads what there is into p, without waiting: nothing, perhaps. a is the caller's, who stands in
-// for the reader. It is for who charges the bytes himself.
-func (k *socket) readNow(p []byte, a *attempt) ([]byte, error) {
-	a.p = p
-	err := k.raw.Read(a.do)
-	if a.p = nil; err == nil {
-		err = a.err
-	}
-	if err != nil {
-		return nil, err
-	}
-	if a.n > 0 {
-		k.heard.Store(time.Now().UnixMilli())
-	}
-	return p[:a.n], nil
-}
-
-// An attempt is one non-blocking read or write at a time. Whoever does that often keeps one, because a RawConn wants a
+// An attempt is one non-blocking write at a time. Whoever writes often keeps one, because RawConn.Write wants a
 // function, and a new closure would cost an allocation for each delivery.
 type attempt struct {
 	p      []byte
@@ -232,10 +246,10 @@ type attempt struct {
 	joined []byte // frames, to be written at once; reused
 }
 
-func newAttempt(once func(fd int, p []byte) (int, error)) *attempt {
+func newAttempt() *attempt {
 	a := new(attempt)
 	a.do = func(fd uintptr) bool {
-		a.n, a.err = once(int(fd), a.p)
+		a.n, a.err = writeOnce(int(fd), a.p)
 		return true
 	}
 	return a
@@ -243,24 +257,18 @@ func newAttempt(once func(fd int, p []byte) (int, error)) *attempt {
 
 // writeOnce is one non-blocking write(2). A full send buffer is (0, nil).
 func writeOnce(fd int, p []byte) (int, error) {
-	n, err := writeNow(fd, p)
-	return n, notYet(err)
-}
-
-// readOnce is one non-blocking read(2). An empty receive buffer is (0, nil).
-func readOnce(fd int, p []byte) (int, error) {
-	n, err := readNow(fd, p)
-	if n == 0 && err == nil {
-		err = io.EOF
+	for {
+		n, err := unix.Write(fd, p)
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, nil
+		default:
+			return 0, err
+		}
 	}
-	return n, notYet(err)
-}
-
-func notYet(err error) error {
-	if err == unix.EAGAIN {
-		return nil
-	}
-	return err
 }
 
 // wait starts the helper that writes rest and then whatever control frame came in

@@ -150,6 +150,25 @@ func TestRead(t *testing.T) {
 	want[*wire.OK](bob) // and no read before it
 }
 
+// A join can be sent right behind the hello, without waiting for the welcome.
+func TestJoinBehindHello(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	publish(t, c.nodes[0], "lobby", 1, 5)
+	p := dial(t, c.nodes[0], "/ws")
+	p.send(wire.Command{Type: "hello", ID: 1, User: "alice"})
+	p.send(wire.Command{Type: "join", ID: 2, Topic: "lobby", Recent: 3})
+	p.send(wire.Command{Type: "join", ID: 3, Topic: "attic"})
+	if w := want[*wire.Welcome](p); w.ID != 1 {
+		t.Errorf("welcome: %+v", w)
+	}
+	if o := want[*wire.OK](p); o.ID != 2 || o.Joined == nil || o.After != 2 {
+		t.Errorf("join: %+v", o)
+	}
+	p.skip = func(f any) bool { _, ok := f.(*wire.OK); return ok }
+	wantMessages(t, p, 3, 5)
+}
+
 // Who comes into a room asks how far those who are there have read it.
 func TestReads(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -51,8 +52,23 @@ func (in *webSocketInput) lend(l *library) {
 	s := in.session
 	l.port.socket, l.session = s.socket, s
 	l.ws.SetReadLimit(int64(s.node.maxFrame))
+	l.frames = wire.FrameCounter{}
 	in.lent = l
 }
+
+func (in *webSocketInput) count(p []byte) (int, error) {
+	n := in.lent.frames.Count(p)
+	if in.lent.frames.Pieces > mostPieces {
+		return n, errPieces
+	}
+	return n, nil
+}
+
+// mostPieces is how many a message may have. WebSocket libraries make pieces of some kilobytes, if any; and
+// who sends empty ones could go on for ever, without a word that the node answers.
+const mostPieces = 1000
+
+var errPieces = errors.New("too many pieces")
 
 func (in *webSocketInput) next(b *bytes.Buffer) error {
 	l := in.borrow()
@@ -74,7 +90,7 @@ func (in *webSocketInput) next(b *bytes.Buffer) error {
 		return in.explain(err)
 	}
 	if in.session.socket.lost { // between two fragments, the library takes that for the message's end
-		return io.ErrUnexpectedEOF
+		return in.explain(io.ErrUnexpectedEOF)
 	}
 	return nil
 }
@@ -82,6 +98,10 @@ func (in *webSocketInput) next(b *bytes.Buffer) error {
 // explain makes a breach of an error of the library that is neither the connection's end nor that of
 // a message too large, of which it has told the peer. Of some breaches it tells nobody.
 func (in *webSocketInput) explain(err error) error {
+	if in.lent.frames.Pieces > mostPieces {
+		in.lent.broken = true
+		return &breach{wire.ClosePolicy, refusal(wire.BadRequest, fmt.Sprintf("a message in more than %d pieces: send it in fewer", mostPieces))}
+	}
 	if in.session.socket.lost || websocket.CloseStatus(err) >= 0 || errors.Is(err, websocket.ErrMessageTooBig) {
 		return err
 	}
@@ -122,9 +142,10 @@ type library struct {
 	// Owned by the reader of the session that has it.
 	session *session
 	port    port
-	unread  io.Reader // of a message that is refused
-	broken  bool      // no frames can be found any more in what comes
-	spent   bool      // not to be lent again
+	frames  wire.FrameCounter // of what port has read
+	unread  io.Reader         // of a message that is refused
+	broken  bool              // no frames can be found any more in what comes
+	spent   bool              // not to be lent again
 }
 
 // A port is the net.Conn of a library: the socket of the session that has it.
@@ -170,8 +191,8 @@ func (l *library) giveBack() {
 func newLibrary(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, take func() (*socket, error)) (*library, error) {
 	l := &library{}
 	// It sets a time for each control frame that it reads, and closes itself when that is over.
-	opts.OnPingReceived = func(context.Context, []byte) bool { l.spent = true; return l.session.slowDown() == nil }
-	opts.OnPongReceived = func(context.Context, []byte) { l.spent = true; l.session.slowDown() }
+	opts.OnPingReceived = func(context.Context, []byte) bool { l.spent = true; return true }
+	opts.OnPongReceived = func(context.Context, []byte) { l.spent = true }
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
 	var err error
 	if l.ws, err = websocket.Accept(&hijacker{ResponseWriter: w, lent: l, take: take}, r, opts); err != nil {

@@ -50,6 +50,9 @@ func TestKeyboard(t *testing.T) {
 	focused(`[data-offset="2"]`)
 	p.Press(kb.ArrowUp)
 	focused(`[data-offset="1"]`)
+	// A pointer that rests beside the messages, as they move under it, takes nothing away.
+	p.Do(`document.getElementById("log").dispatchEvent(new PointerEvent("pointerover", { bubbles: true }))`)
+	p.Until(`line(1).querySelector("#actions")?.checkVisibility()`)
 	write("r")
 	focused("#text")
 	write("three\r")

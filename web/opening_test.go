@@ -34,8 +34,11 @@ const traced = `(() => {
 })()`
 
 // From the address to the first message there are four round trips in series: for the page, for
-// its files, all at once, for the connection, and for hello and join, which go out together. And
-// all that a browser loads for it is less than 100 KB as it stands in the repository, without a minifier.
+// its files, all at once, for the connection, and for hello and join, which go out together.
+//
+// The page and its script are to take less than 100 KB together. As they are sent, packed, they take less
+// than half of that. As they stand in the repository, unpacked, with names, comments and indentation that
+// people can read, they do not keep to it: the second bound only sees to it that they do not grow unnoticed.
 func TestOpening(t *testing.T) {
 	t.Parallel()
 	n := serve(t, build(t))
@@ -87,7 +90,7 @@ func TestOpening(t *testing.T) {
 	}
 	ask(t, p, `[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map((e) =>
 		({ name: new URL(e.name).pathname, raw: e.decodedBodySize, sent: e.encodedBodySize }))`, &loaded)
-	const most = 120_000
+	const mostSent, mostRaw = 50_000, 120_000
 	raw, sent := 0, 0
 	seen := make(map[string]bool)
 	for _, l := range loaded {
@@ -106,8 +109,8 @@ func TestOpening(t *testing.T) {
 		t.Errorf("the browser loaded %v", slices.Sorted(maps.Keys(seen)))
 	}
 	t.Logf("%d files, %d bytes, %d as they are sent", len(loaded), raw, sent)
-	if raw > most {
-		t.Errorf("a browser loads %d bytes (%d as they are sent), want at most %d", raw, sent, most)
+	if sent > mostSent || raw > mostRaw {
+		t.Errorf("a browser loads %d bytes, %d as they are sent; want at most %d and %d", raw, sent, mostRaw, mostSent)
 	}
 	p.quiet()
 }

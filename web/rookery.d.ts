@@ -14,7 +14,8 @@ export interface Options {
 	user?: string;
 	/**
 	 * A token that says who the user is, or a function that returns one. The function is asked
-	 * anew for each connection, so its tokens may expire; when it fails, the client tries again.
+	 * anew for each connection, so its tokens may expire; it may take its time, as when it asks a
+	 * person, and when it fails, the client tries again.
 	 */
 	token?: string | (() => string | Promise<string>);
 	/**

@@ -1,15 +1,7 @@
 // rookery.js: the JavaScript client of the protocol rookery.v1, for browsers and Node.
 //
-//   import { connect } from "./rookery.js";
-//   const client = connect("ws://127.0.0.1:8000/ws", { user: "alice" });
-//   client.addEventListener("message", (e) => console.log(e.detail.from, e.detail.data));
-//   await client.join("lobby", { recent: 50 });
-//   await client.publish("lobby", "hello");
-//
-// A client keeps one connection to a cluster, makes it anew when it is lost, and goes on in
-// every topic where it was: each message comes once and in order for as long as the topic's
-// log holds it, and a reset event says when that was not possible. rookery.d.ts describes
-// all of it, README.md shows it.
+// A client keeps one connection to a cluster, makes it anew when it is lost, and goes on in every
+// topic where it was. rookery.d.ts describes every call and event, README.md shows them.
 
 const PROTOCOL = "rookery.v1";
 
@@ -29,8 +21,8 @@ const HELLO_BYTES = 16_384; // … which is no longer than this; the others are 
 
 // Close codes after which another try would end in the same way (wire/codes.go).
 const FINAL = new Set([1000, 1003, 1007, 1008, 1009, 4001, 4003, 4005]);
-const CLOSE_EXPIRED = 4002; // another token will do
-const CLOSE_LOST = 4004; // our own code when nothing is heard, or not what should be
+const EXPIRED = 4002; // another token will do
+const LOST = 4004; // our own code when nothing is heard, or not what should be
 
 // The frames that a node sends.
 const TYPES = new Set("welcome ok message skip reset signal presence read history members error goodbye".split(" "));
@@ -65,9 +57,9 @@ export class Client extends EventTarget {
 	#options;
 	#clock;
 	#WebSocket;
-	#topics = new Map(); // topic -> what we know of one that we are in, over all connections
+	#topics = new Map(); // topic -> what we know of one that we are in
 	#calls = new Map(); // id -> what waits for a reply, in the order in which it was asked
-	#joins = new Set(); // those of #calls that are joins: other calls on their topics wait for them
+	#joins = new Set(); // those that are joins: other calls on their topics wait for them
 	#streams = new Set();
 	#conn = null; // the connection, from the try to make it to its loss
 	#retry = null; // the timer of the next try
@@ -106,11 +98,9 @@ export class Client extends EventTarget {
 		this.#open();
 	}
 
-	/** Whether a connection stands. */
 	get connected() {
 		return Boolean(this.#conn?.welcomed);
 	}
-	/** The newest session's id, its user's name and its node; "" before the first. */
 	get session() {
 		return this.#session;
 	}
@@ -120,13 +110,11 @@ export class Client extends EventTarget {
 	get node() {
 		return this.#node;
 	}
-	/** The largest frame that the newest node takes, in bytes; what it is for all of them before. */
 	get maxFrame() {
 		return this.#maxFrame;
 	}
 
-	// --- What a program asks for. Each waits for a connection, and is repeated when it is
-	// lost before the reply came.
+	// --- What a program asks for, repeated when the connection is lost before the reply came.
 
 	join(topic, { after, recent, presence } = {}) {
 		return this.#call({ type: "join", topic, after, recent: recent || undefined, presence: presence || undefined });
@@ -151,7 +139,6 @@ export class Client extends EventTarget {
 		if (JSON.stringify(data) === undefined) {
 			return Promise.reject(new TypeError("publish needs data that JSON can hold"));
 		}
-		// crypto.randomUUID would need a page from https or localhost.
 		key ??= `${this.#keys}-${++this.#lastKey}`;
 		return this.#call({ type: "publish", topic, data, key, echo });
 	}
@@ -225,7 +212,7 @@ export class Client extends EventTarget {
 			let token = this.#options.token;
 			if (typeof token === "function") token = await token(); // a person may have to look for one
 			if (this.#conn !== conn) return;
-			conn.beat = this.#clock.setTimeout(() => this.#lost(conn, CLOSE_LOST, "the node does not answer"), OPENING);
+			conn.beat = this.#clock.setTimeout(() => this.#lost(conn, LOST, "the node does not answer"), OPENING);
 			const socket = (conn.socket = new this.#WebSocket(this.#url, PROTOCOL));
 			socket.onopen = () => {
 				conn.opened = true;
@@ -266,14 +253,13 @@ export class Client extends EventTarget {
 		conn.socket.send(text);
 	}
 
-	// #beat sends a ping when nothing was sent, or heard, for a heartbeat, and gives the
-	// connection up when nothing is heard after it. It asks before it judges, because timers
-	// of hidden pages and sleeping machines come late.
+	// #beat sends a ping when nothing was sent, or heard, for a heartbeat, and gives the connection
+	// up when nothing is heard after it: timers of hidden pages and sleeping machines come late.
 	#beat(conn) {
 		const now = this.#clock.now();
 		const due = () => (conn.asked ? conn.asked + GRACE : Math.min(conn.sent, conn.heard) + conn.heartbeat);
 		if (now >= due()) {
-			if (conn.asked) return this.#lost(conn, CLOSE_LOST, "nothing was heard for too long");
+			if (conn.asked) return this.#lost(conn, LOST, "nothing was heard for too long");
 			this.#ping(conn);
 		}
 		this.#clock.clearTimeout(conn.beat);
@@ -305,10 +291,10 @@ export class Client extends EventTarget {
 
 	#lost(conn, code, reason, cause) {
 		if (this.#conn !== conn) return;
-		this.#drop(conn, CLOSE_LOST);
+		this.#drop(conn, LOST);
 		const { goodbye, refused } = conn;
 		const error = refused ?? cause ?? failure("disconnected", `the connection was lost (${code} ${reason})`);
-		const final = FINAL.has(code) || (code === CLOSE_EXPIRED && typeof this.#options.token !== "function");
+		const final = FINAL.has(code) || (code === EXPIRED && typeof this.#options.token !== "function");
 		if (goodbye ? !goodbye.reconnect : final) return this.#end(code, reason, error);
 
 		if (conn.welcomed && this.#clock.now() - conn.welcomed >= SETTLED) this.#tries = 0;
@@ -336,8 +322,8 @@ export class Client extends EventTarget {
 		if (socket.readyState < 2) socket.close(conn.opened ? code : undefined); // may take long: nobody waits
 	}
 
-	// #backoff is exponential with full jitter, so that many who lost the same node do not
-	// come back as one wave. A hint is what the node asked for: the delay is not shorter.
+	// #backoff has full jitter: who lost the same node must not come back as one wave. The delay is
+	// not shorter than what the node asked for.
 	#backoff(hint = 0) {
 		const { random } = this.#clock;
 		const delay = random() * Math.min(BACKOFF_CAP, BACKOFF_BASE * 2 ** this.#tries++);
@@ -483,7 +469,7 @@ export class Client extends EventTarget {
 		try {
 			frame = parse(text);
 		} catch (err) {
-			return this.#lost(conn, CLOSE_LOST, "the node sent what is not a frame", err);
+			return this.#lost(conn, LOST, "the node sent what is not a frame", err);
 		}
 		switch (frame.type) {
 			case "welcome":
@@ -549,8 +535,8 @@ export class Client extends EventTarget {
 		if (call?.frame.presence) this.#topics.get(topic).presence = true;
 		if (frame.id === undefined) this.#emit({ ...frame, type: "joined" });
 		if (call && globalThis.setImmediate) {
-			// Node brings many frames in one task. A program that awaits this join has to go on
-			// before the messages that follow, so that it can ask for them.
+			// Node brings many frames in one task: who awaits this join has to go on before the
+			// messages that follow, so that it can ask for them.
 			conn.held = true;
 			setImmediate(() => {
 				conn.held = false;
@@ -559,8 +545,7 @@ export class Client extends EventTarget {
 		}
 	}
 
-	// #enter applies the node's answer to a join or a resume. A cursor that could not be
-	// followed, or that is in another epoch now, makes a reset.
+	// #enter applies the node's answer to a join or a resume, which may be a reset.
 	#enter(topic, { epoch, offset, after, recovered, members, ...roster }) {
 		let m = this.#topics.get(topic);
 		const before = m && { ...m };
@@ -589,7 +574,7 @@ export class Client extends EventTarget {
 	#step(conn, frame) {
 		const m = this.#topics.get(frame.topic);
 		if (!m?.in || frame.offset <= m.offset) return;
-		if (frame.offset > m.offset + 1) return this.#lost(conn, CLOSE_LOST, "the node left out a message");
+		if (frame.offset > m.offset + 1) return this.#lost(conn, LOST, "the node left out a message");
 		m.offset = frame.offset;
 		frame.epoch = m.epoch;
 		this.#emit(frame);
@@ -623,10 +608,9 @@ export class Client extends EventTarget {
 	#emit(event) {
 		for (const stream of this.#streams) stream.push(event);
 		this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
-		// An iterator that is read too slowly is a cursor that is behind: the log keeps for us
-		// what we cannot keep, so we go away until there is room. A call that waits for a reply
-		// may be what the iterator's reader waits for: then we stay.
-		if (this.#conn?.welcomed && this.#crowded()) this.#lost(this.#conn, CLOSE_LOST, "the program reads its events too slowly");
+		// The log keeps for us what an iterator that is read too slowly cannot: we go away until there
+		// is room, unless a call waits for a reply, which its reader may wait for.
+		if (this.#conn?.welcomed && this.#crowded()) this.#lost(this.#conn, LOST, "the program reads its events too slowly");
 	}
 
 	#crowded(most = BACKLOG) {

@@ -151,11 +151,13 @@ func direct(alice, bob *page) {
 // act does something with a message by its toolbar.
 func (p *page) act(offset int, what string) {
 	p.t.Helper()
-	// At once, for a line that is drawn anew meanwhile loses the focus.
+	// At once, for a line that is drawn anew meanwhile loses the focus. It may have it already, while
+	// the toolbar is where the pointer is.
 	p.Until(fmt.Sprintf(`(() => {
-		line(%d).focus();
-		const button = document.querySelector("#actions [data-act=%s]");
-		const shown = button.checkVisibility();
+		line(%[1]d).blur();
+		line(%[1]d).focus();
+		const button = line(%[1]d).querySelector("#actions [data-act=%[2]s]");
+		const shown = button?.checkVisibility();
 		if (shown) button.click();
 		return shown;
 	})()`, offset, what))

@@ -15,7 +15,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
+	"pgregory.net/rapid"
 
+	"github.com/rookery-chat/rookery/internal/rawtest"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -171,6 +173,28 @@ func TestNoHeartbeat(t *testing.T) {
 	if size, answer := wire.Heartbeat([]byte("\x8a\x81abcdx")); size != 7 || answer != nil {
 		t.Errorf("a pong: %d bytes, answered % x", size, answer)
 	}
+}
+
+// However a stream is cut, its frames are counted: the short, the long, and those without a payload.
+func TestFrameCounter(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		sizes := rapid.SliceOf(rapid.SampledFrom([]int{0, 1, 4, 125, 126, 127, 65535, 65536, 70_000})).Draw(t, "sizes")
+		var stream []byte
+		for i, n := range sizes {
+			stream = append(stream, rawtest.Frame(byte(i), strings.Repeat("\x81", n))...)
+		}
+		var c wire.FrameCounter
+		count := 0
+		for len(stream) > 0 {
+			n := min(rapid.IntRange(1, 20_000).Draw(t, "piece"), len(stream))
+			count += c.Count(stream[:n])
+			stream = stream[n:]
+		}
+		if count != len(sizes) {
+			t.Fatalf("counted %d, want %d", count, len(sizes))
+		}
+	})
 }
 
 func TestClose(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,11 @@ import (
 
 	"github.com/prometheus/procfs"
 )
+
+// tried is what the page tells of work on these figures, in the words of who did it.
+//
+//go:embed tried.md
+var tried string
 
 // document is docs/benchmarks.md. others is the share of the machine's CPU time that went elsewhere.
 func (s *suite) document(others float64) string {
@@ -72,6 +78,7 @@ The difference is **%+.1f %%**: it %s. A token is verified once, in the hello, a
 differ by is the measurement's error.
 `, len(l.withRuns), l.withCommand, figure(l.with), figures(l.withRuns), l.otherCommand, figure(l.without), figures(l.withoutRuns),
 		100*(l.with/l.without-1), map[bool]string{true: "holds", false: "**does not hold**"}[l.with < 1.05*l.without])
+	b.WriteString(tried)
 	return b.String()
 }
 

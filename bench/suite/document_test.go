@@ -30,6 +30,7 @@ func TestDocument(t *testing.T) {
 		"rookery bench fanout\nrookery bench fanout --saturate\nrookery bench idle\n",
 		"- something is missing\n",
 		"**+6.0 %**: it **does not hold**",
+		"## What was tried\n",
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("the page lacks %q:\n%s", line, text)

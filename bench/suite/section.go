@@ -67,8 +67,8 @@ func (s *suite) growthSection(others float64) string {
 			figure(r.number("presence_bytes_per_member")), figure(r.number("roster_names_per_join")), figure(r.number("received_bytes_per_member")), figure(r.number("server_cpu_us_per_join")))
 	}
 	say("\nThe nodes were asked %d times meanwhile whether they are ready, and %d times were not. Frames a member do not grow with the room: they are bounded by its intervals (`TestGather` in `bench`, `TestGrowthOfRoom` in `faults`).\n"+
-		"Where all are in later than after 10 s, the machine was too busy to let them in as fast. Beyond 1,000 people the answer to a join lists a hundred names, and is encoded once for all who come within an interval;\n"+
-		"who was told nothing since knows how many are there one interval later, and it grows with the room (`TestJoinOfLargeRoomCostsTheSame` in `node`).\n", g.asked, g.unready)
+		"Where all are in later than after 10 s, the machine was too busy to let them in as fast. Beyond 1,000 people the answer to a join lists a hundred names, and is encoded once for all who come within an interval\n"+
+		"of the roster (`TestJoinOfLargeRoomCostsTheSame` in `node`). Intervals grow with the room, and all know how many they are one of them after the last came.\n", g.asked, g.unready)
 
 	p := row{budget: publishesBudget, atLeast: true, runs: []float64{g.publish.number("publishes_per_second")}}
 	say("\n### Publishing\n\n| what | budget | measured | holds | CPU of the node a publish | of Redis | of the load generator |\n|---|---|---|---|---|---|---|\n"+

@@ -64,7 +64,8 @@ export class Conversation {
 
 	#insert(item) {
 		const { items } = this;
-		let i = items.length;
+		// What comes from the log goes before all there is, what comes live behind it, or nearly so.
+		let i = items.length > 0 && order(items[0], item) > 0 ? 0 : items.length;
 		while (i > 0 && order(items[i - 1], item) > 0) i--;
 		if (i > 0 && order(items[i - 1], item) === 0) return false;
 		items.splice(i, 0, item);

@@ -31,9 +31,11 @@ export class View {
 		log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
 		new ResizeObserver(() => this.following && this.#toEnd()).observe(log);
 		$("newest").addEventListener("click", () => this.toNewest());
-		log.addEventListener("pointerover", (e) => this.#offer(e.target.closest?.(".message")));
-		log.addEventListener("pointerleave", () => !this.#actions.contains(document.activeElement) && this.#offer(null));
-		log.addEventListener("focusin", (e) => this.#offer(e.target.closest?.(".message")));
+		// The message under the pointer, else the one with the focus.
+		const messageOf = (e) => e?.closest?.("#log .message");
+		log.addEventListener("pointerover", (e) => this.#offer(messageOf(e.target) ?? messageOf(document.activeElement)));
+		log.addEventListener("pointerleave", () => this.#offer(messageOf(document.activeElement)));
+		log.addEventListener("focusin", (e) => this.#offer(messageOf(e.target)));
 		log.addEventListener("keydown", (e) => this.#key(e));
 		this.#actions.addEventListener("click", (e) => {
 			const what = e.target.closest("button")?.dataset.act;
@@ -246,7 +248,7 @@ export class View {
 	#offer(line) {
 		const item = line && this.#itemOf(line);
 		const bar = this.#actions;
-		if (line && bar.parentElement === line) return;
+		if (line && bar.parentElement === line && !bar.hidden) return;
 		if (!item?.message || !this.#on.may("reply", item)) {
 			bar.hidden = true;
 			if (!bar.contains(document.activeElement)) $("log").after(bar);
