@@ -441,7 +441,7 @@ func (sh *shard) examine(s *session, now time.Time) {
 		s.code = wire.CloseLost
 		sh.cut(s)
 	case !pings: // whether it lives is the kernel's to find out
-	case idle >= r.lost: // not even its TCP answers: nobody waits for more, but its kernel may still get the word
+	case idle >= r.lost && s.pinged: // not even its TCP answers: nobody waits for more, but its kernel may still get the word
 		sh.close(s, nil, wire.CloseLost, "heartbeat lost")
 		sh.flush(s)
 		sh.cut(s)
