@@ -20,12 +20,12 @@ const (
 	causeUnknown = "join"                 // a join that only the log could judge
 )
 
-// A join is a subscription that waits for its cursor. Owned by the shard's run.
+// A join is a subscription that waits for its cursor. Guarded by shard.mu.
 type join struct {
 	sub    *subscription
 	after  *wire.Position // where the session was; nil when it was not there
 	recent int
-	done   func(wire.Joined) // called once, by the shard's run
+	done   func(wire.Joined) // called once, as a step of the shard
 }
 
 // startJoin subscribes a session; j.done is called when its cursor is known. Messages

@@ -8,8 +8,8 @@
 //	├── presence.Run
 //	├── interest.run     tells the bus, in batches, which topics this node wants
 //	├── rosters.run      sends coalesced presence frames when they are due
-//	├── shard.run ×P     owns sessions, cursors and rings; writes, and never waits
-//	├── lot.run ×P       gives its shard's parked sessions readers when there is something to read
+//	├── shard.run ×P     looks after sessions, cursors and rings; writes, and never waits
+//	├── lot.run ×P       answers heartbeats of its shard's parked sessions, and gives them readers for all else
 //	├── readers          one per session that says something: reads frames, runs their commands one at a time
 //	├── socket's helper  only while a peer does not take its bytes: waits for it
 //	└── helpers          reads of the log, loads of rosters: off the shards
@@ -19,7 +19,8 @@
 //
 // A session whose peer says nothing is parked (park.go): it has no reader, no stack and no buffers. Where a
 // descriptor cannot be watched, as under TLS, its reader waits instead. What only the reader may
-// touch is handed on when it parks the session, and is the next reader's once that is woken.
+// touch is handed on when it parks the session, and is the next reader's once that is woken. For as long as
+// it reads a session's bytes and answers its heartbeat, the lot is its reader.
 //
 // # From a publish to its readers
 //
@@ -32,6 +33,8 @@
 //
 // # Lock order
 //
-// rosters.mu, interest.mu, socket.mu and lot.mu are never held together. mailbox.mu is a leaf:
-// it may be taken under rosters.mu and interest.mu, and nothing is taken under it.
+// shard.mu comes before all others, and who holds one of them does not ask for it: not even by shard.step,
+// which does not wait for it, but may do then and there what needs the others. rosters.mu, interest.mu, socket.mu
+// and lot.mu are never held together. mailbox.mu is a leaf: it may be taken under shard.mu, rosters.mu and
+// interest.mu, and nothing is taken under it.
 package node

@@ -14,6 +14,8 @@ type kind interface {
 	begin(s *session) error
 	// handle does what the peer wants with its next frame or text. An error ends the session.
 	handle(s *session, b []byte) error
+	// heartbeat takes p apart when it is one ping or pong, and nothing else.
+	heartbeat(p []byte) (heartbeat, bool)
 	message(f *frame, s *session) []byte
 	signal(f *frame) []byte
 	own(json []byte) []byte // a reply, a reset, a goodbye
@@ -28,6 +30,18 @@ type protocolKind struct{}
 
 func (protocolKind) begin(s *session) error            { return s.awaitHello() }
 func (protocolKind) handle(s *session, b []byte) error { return s.handleFrame(b) }
+
+func (protocolKind) heartbeat(p []byte) (heartbeat, bool) {
+	if h, ok := controlHeartbeat(p); ok {
+		return h, true
+	}
+	var short [125]byte
+	size, text := wire.ShortText(short[:0], p)
+	if size == 0 || size != len(p) {
+		return heartbeat{}, false
+	}
+	return textHeartbeat(text)
+}
 
 func (protocolKind) ping() []byte { return pingFrame }
 
@@ -62,6 +76,8 @@ type plainKind struct {
 
 func (k plainKind) begin(s *session) error            { return s.beginPlain(k.user, k.topic) }
 func (k plainKind) handle(s *session, b []byte) error { return s.handleText(b, k.topic) }
+
+func (plainKind) heartbeat(p []byte) (heartbeat, bool) { return controlHeartbeat(p) }
 
 func (plainKind) ping() []byte { return pingFrame }
 

@@ -72,6 +72,20 @@ func (s *session) charge(p []byte) error {
 	return s.earn(&s.frames, frames, s.node.limits.Frames, "frames")
 }
 
+// mayNow charges a frame of so many bytes, unless the session would have to wait for it.
+func (s *session) mayNow(bytes int) bool {
+	n := s.node
+	now := time.Since(n.started)
+	f, b := s.frames, s.bytes
+	f.take(now, 1, n.limits.Frames)
+	b.take(now, bytes, n.limits.Bytes)
+	if f.early(now, breath) > 0 || b.early(now, breath) > 0 {
+		return false
+	}
+	s.frames, s.bytes = f, b
+	return true
+}
+
 func (s *session) earn(m *meter, count, perSecond int, limit string) error {
 	n := s.node
 	now := time.Since(n.started)

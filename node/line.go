@@ -25,6 +25,14 @@ func (lineKind) message(f *frame, s *session) []byte {
 func (lineKind) begin(s *session) error            { return s.awaitHello() }
 func (lineKind) handle(s *session, b []byte) error { return s.handleFrame(b) }
 
+func (lineKind) heartbeat(p []byte) (heartbeat, bool) {
+	line, ok := bytes.CutSuffix(p, []byte("\n"))
+	if !ok {
+		return heartbeat{}, false
+	}
+	return textHeartbeat(bytes.TrimSuffix(line, []byte("\r")))
+}
+
 func (lineKind) signal(f *frame) []byte         { return f.line() }
 func (lineKind) own(json []byte) []byte         { return endLine(json) }
 func (lineKind) presence(f *rosterFrame) []byte { return f.line() }

@@ -88,6 +88,13 @@ func (m *mailbox) take(empty []letter) ([]letter, map[string]uint64) {
 	return letters, lost
 }
 
+// isEmpty reports whether nothing waits.
+func (m *mailbox) isEmpty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.letters) == 0 && len(m.lost) == 0
+}
+
 // waiting returns how many letters wait.
 func (m *mailbox) waiting() int {
 	m.mu.Lock()

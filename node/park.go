@@ -3,24 +3,28 @@ package node
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 )
 
 // A lot is where a shard's sessions are parked while their peers say nothing: without a goroutine, a
-// stack and buffers. When there is something to read, or an error to be found by reading, the session
-// gets a reader again, which is a new goroutine: so who sends half a frame keeps one, and nobody
-// else waits for that.
+// stack and buffers. When there is something to read, the lot reads it, and answers it if it is a heartbeat
+// alone (heartbeat.go). With all else, the session gets a reader again, which is a new goroutine: so who
+// sends half a frame keeps one, and nobody else waits for that.
 //
-// It is the reader that parks its session, and from then on leaves it alone. A session may be woken
-// for nothing, because by the time that its descriptor is told of it can be another's: then its reader
-// waits on its goroutine.
+// It is the reader that parks its session, and from then on leaves it alone. Who takes a session out of
+// the lot is its reader.
 type lot struct {
 	epoll *os.File        // Fixed at construction.
 	fd    int             // of epoll. Fixed at construction.
 	raw   syscall.RawConn // of epoll. Fixed at construction.
+
+	read *attempt         // Owned by run.
+	came [readBuffer]byte // what was read of one session. Owned by run.
 
 	mu     sync.Mutex
 	parked []*session // by descriptor. Guarded by mu.
@@ -47,7 +51,7 @@ func newLot() *lot {
 		slog.Warn("idle sessions will need more memory, a goroutine each", "err", err)
 		return nil
 	}
-	return &lot{epoll: epoll, fd: fd, raw: raw}
+	return &lot{epoll: epoll, fd: fd, raw: raw, read: newAttempt(readOnce)}
 }
 
 // park leaves a session to the lot, and reports whether it could: if so, the caller must not touch
@@ -73,24 +77,54 @@ func (l *lot) park(s *session) bool {
 	return parked
 }
 
-// run wakes the sessions that have something to read, until ctx is done.
+// run serves the sessions that have something to read, until ctx is done.
 func (l *lot) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { l.epoll.Close() })
 	defer stop()
-	var fds []int
-	for l.raw.Read(func(fd uintptr) bool {
-		fds = told(int(fd), fds[:0])
-		return len(fds) > 0
-	}) == nil {
-		for _, fd := range fds {
-			l.mu.Lock()
-			s := l.parked[fd]
-			l.mu.Unlock()
-			if s != nil {
-				l.wake(s)
+	fds := make([]int, 0, toldAtOnce)
+	l.raw.Read(func(fd uintptr) bool {
+		for {
+			fds = told(int(fd), fds[:0])
+			for _, fd := range fds {
+				l.serve(fd)
+			}
+			if len(fds) < toldAtOnce {
+				return false // wait for more
 			}
 		}
+	})
+}
+
+// serve reads what came for the session that is parked under fd, if there is one. By now that can be
+// another than the one that was told of, for which nothing may have come.
+func (l *lot) serve(fd int) {
+	s := l.take(fd)
+	if s == nil {
+		return
 	}
+	came, err := s.socket.readNow(l.came[:], l.read)
+	switch {
+	case err == nil && (len(came) == 0 || s.beat(came)):
+		if l.park(s) {
+			return
+		}
+		came = nil
+	case err == io.EOF:
+		err = nil // the reader will find it, too
+	}
+	s.socket.early = slices.Clone(came)
+	s.wake(err)
+}
+
+// take takes out the session that is parked under fd, if there is one.
+func (l *lot) take(fd int) *session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.parked[fd]
+	if s != nil {
+		l.parked[fd], s.spot.taken = nil, false
+	}
+	return s
 }
 
 // wake gives a session a reader again, if it is parked.
@@ -108,6 +142,11 @@ func (l *lot) wake(s *session) {
 	}
 	l.mu.Unlock()
 	if parked {
-		s.shard.readers.Go(s.resume)
+		s.wake(nil)
 	}
+}
+
+// wake gives a session that was parked a reader, unless it is over with an error.
+func (s *session) wake(err error) {
+	s.shard.readers.Go(func() { s.resume(err) })
 }

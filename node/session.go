@@ -60,7 +60,7 @@ type session struct {
 
 	closing atomic.Bool // set by the shard when it closes the session: the reader runs no more commands
 
-	// Owned by the shard's run.
+	// Guarded by shard.mu.
 	entered               bool // user is set for good
 	dirty                 bool // in shard.dirty
 	last                  bool // out ends with a close frame
@@ -106,8 +106,13 @@ func (s *session) run() {
 	s.goOn(s.kind.begin(s))
 }
 
-// resume is the reader of a session that was parked.
-func (s *session) resume() { s.goOn(s.handleNext()) }
+// resume is the reader of a session that was parked. An error is why there is nothing to read.
+func (s *session) resume(err error) {
+	if err == nil {
+		err = s.handleNext()
+	}
+	s.goOn(err)
+}
 
 // goOn reads and handles frames, after what came before ended with err: until there are none for now,
 // and the session is parked, or until the connection ends.
@@ -241,7 +246,7 @@ func (s *session) send(b []byte) {
 		return
 	}
 	s.unread += len(b)
-	s.shard.mail.post(func() { s.shard.own(s, b) })
+	s.shard.step(func() { s.shard.own(s, b) })
 }
 
 // waitRoom blocks while too many of the session's own frames wait to be written: a peer

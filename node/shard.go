@@ -28,8 +28,9 @@ func newRhythm(heartbeat time.Duration) rhythm {
 }
 
 // A shard owns a part of the node's sessions, with their cursors and the rings of
-// their topics. Only its run goroutine touches them, so that joining, leaving and
-// delivering cannot race. Others talk to it through its mailbox.
+// their topics. Only who holds mu touches them, so that joining, leaving and
+// delivering cannot race: its run goroutine, to which others talk through its mailbox, and
+// while that sleeps, who takes a step.
 type shard struct {
 	node  *Node    // Fixed at construction.
 	index int      // Fixed at construction.
@@ -38,7 +39,9 @@ type shard struct {
 
 	readers sync.WaitGroup // of its sessions; Node.Run waits for them
 
-	// Owned by run.
+	mu sync.Mutex // held by run while it is awake
+
+	// Guarded by mu.
 	topics   map[string]*topic
 	sessions []*session
 	dirty    []*session  // have something to write
@@ -59,7 +62,7 @@ type entry struct {
 }
 
 func newShard(n *Node, index int) *shard {
-	return &shard{node: n, index: index, mail: newMailbox(), lot: newLot(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour), attempt: newAttempt()}
+	return &shard{node: n, index: index, mail: newMailbox(), lot: newLot(), topics: make(map[string]*topic), expiry: time.NewTimer(time.Hour), attempt: newAttempt(writeOnce)}
 }
 
 // run works off the mailbox until ctx is done.
@@ -73,10 +76,13 @@ func (sh *shard) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			sh.mu.Lock()
 			sh.tick(time.Now())
 		case <-sh.expiry.C:
+			sh.mu.Lock()
 			sh.expire(time.Now())
 		case <-sh.mail.wake:
+			sh.mu.Lock()
 		}
 		var lost map[string]uint64
 		letters, lost = sh.mail.take(letters)
@@ -93,7 +99,24 @@ func (sh *shard) run(ctx context.Context) {
 		}
 		sh.flushAll()
 		sh.evict()
+		sh.mu.Unlock()
 	}
+}
+
+// step does something of the shard's: at once when the shard sleeps, which then need not be woken for it,
+// else when its turn comes. The caller must not hold a lock that the shard could want.
+func (sh *shard) step(do func()) {
+	if !sh.mu.TryLock() {
+		sh.mail.post(do)
+		return
+	}
+	defer sh.mu.Unlock()
+	if !sh.mail.isEmpty() {
+		sh.mail.post(do) // behind what came before it
+		return
+	}
+	do()
+	sh.flushAll()
 }
 
 // deliver appends a message to its topic's ring, or hands out a signal.

@@ -123,7 +123,7 @@ func (k *socket) Write(p []byte) (int, error) {
 		k.pong = append(k.pong[:0], p...)
 		return len(p), nil
 	}
-	n, err := k.try(p, newAttempt())
+	n, err := k.try(p, newAttempt(writeOnce))
 	if err != nil {
 		return n, err
 	}
@@ -236,7 +236,24 @@ func (k *socket) try(p []byte, a *attempt) (int, error) {
 	return n, nil
 }
 
-// An attempt is one non-blocking write at a time. Whoever writes often keeps one, because RawConn.Write wants a
+// readNow reads what there is into p, without waiting: nothing, perhaps. a is the caller's, who stands in
+// for the reader. It is for who charges the bytes himself.
+func (k *socket) readNow(p []byte, a *attempt) ([]byte, error) {
+	a.p = p
+	err := k.raw.Read(a.do)
+	if a.p = nil; err == nil {
+		err = a.err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a.n > 0 {
+		k.heard.Store(time.Now().UnixMilli())
+	}
+	return p[:a.n], nil
+}
+
+// An attempt is one non-blocking read or write at a time. Whoever does that often keeps one, because a RawConn wants a
 // function, and a new closure would cost an allocation for each delivery.
 type attempt struct {
 	p      []byte
@@ -246,10 +263,10 @@ type attempt struct {
 	joined []byte // frames, to be written at once; reused
 }
 
-func newAttempt() *attempt {
+func newAttempt(once func(fd int, p []byte) (int, error)) *attempt {
 	a := new(attempt)
 	a.do = func(fd uintptr) bool {
-		a.n, a.err = writeOnce(int(fd), a.p)
+		a.n, a.err = once(int(fd), a.p)
 		return true
 	}
 	return a
@@ -257,18 +274,24 @@ func newAttempt() *attempt {
 
 // writeOnce is one non-blocking write(2). A full send buffer is (0, nil).
 func writeOnce(fd int, p []byte) (int, error) {
-	for {
-		n, err := unix.Write(fd, p)
-		switch err {
-		case nil:
-			return n, nil
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return 0, nil
-		default:
-			return 0, err
-		}
+	n, err := writeNow(fd, p)
+	return n, notYet(err)
+}
+
+// readOnce is one non-blocking read(2). An empty receive buffer is (0, nil).
+func readOnce(fd int, p []byte) (int, error) {
+	n, err := readNow(fd, p)
+	if n == 0 && err == nil {
+		err = io.EOF
 	}
+	return n, notYet(err)
+}
+
+func notYet(err error) error {
+	if err == unix.EAGAIN {
+		return nil
+	}
+	return err
 }
 
 // wait starts the helper that writes rest and then whatever control frame came in

@@ -54,7 +54,7 @@ func (f *frame) excludes(s *session) bool {
 	return false
 }
 
-// A topic is what one shard knows of a topic. Everything in it is owned by the shard's run.
+// A topic is what one shard knows of a topic. Everything in it is guarded by the shard's mu.
 type topic struct {
 	name   string
 	live   bool   // the bus delivers it
@@ -69,7 +69,7 @@ type topic struct {
 }
 
 // A catchup is what a topic has while somebody needs its log. Most topics, inboxes above
-// all, have none. Owned by the shard's run.
+// all, have none. Guarded by shard.mu.
 type catchup struct {
 	waiting   []*join         // wait until the topic is live
 	asking    []*join         // wait for the log's answer
@@ -88,7 +88,7 @@ func (t *topic) catching() *catchup {
 	return t.catchup
 }
 
-// A subscription is one session in one topic: its cursor. Owned by the shard's run.
+// A subscription is one session in one topic: its cursor. Guarded by shard.mu.
 type subscription struct {
 	topic   *topic
 	session *session

@@ -114,6 +114,29 @@ func ParseCommand(b []byte) (Command, error) {
 	return c, nil
 }
 
+// Ping reads a frame that is a ping, written as our clients write it. Of any other frame it says
+// no: that is ParseCommand's, also when it is a ping.
+func Ping(b []byte) (id uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(b, []byte(`{"type":"ping"`))
+	if !ok || len(rest) == 0 || rest[len(rest)-1] != '}' {
+		return 0, false
+	}
+	if rest = rest[:len(rest)-1]; len(rest) == 0 {
+		return 0, true
+	}
+	digits, ok := bytes.CutPrefix(rest, []byte(`,"id":`))
+	if !ok || len(digits) == 0 || digits[0] < '1' {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+	}
+	id, err := strconv.ParseUint(string(digits), 10, 53)
+	return id, err == nil
+}
+
 func bad(format string, args ...any) *Error {
 	return &Error{Code: BadRequest, Message: fmt.Sprintf(format, args...)}
 }

@@ -35,8 +35,15 @@ func FuzzParseCommand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		c, err := wire.ParseCommand(b)
+		id, isPing := wire.Ping(b)
 		if !bytes.Equal(b, before) {
 			t.Fatal("the frame was changed")
+		}
+		if ping := (wire.Command{Type: "ping", ID: id}); isPing && (err != nil || !sameCommand(c, ping)) {
+			t.Fatalf("Ping reads the id %d, ParseCommand %+v, %v", id, c, err)
+		}
+		if own := (wire.Command{Type: "ping", ID: c.ID}).Append(nil); !isPing && err == nil && bytes.Equal(b, own) {
+			t.Fatalf("Ping does not know %s", b)
 		}
 		if err != nil {
 			var e *wire.Error
@@ -55,7 +62,7 @@ func FuzzParseCommand(f *testing.F) {
 		if json.Unmarshal(fields["type"], &typ); typ != c.Type {
 			t.Fatalf("type %q, want %q", c.Type, typ)
 		}
-		var id uint64
+		id = 0
 		if json.Unmarshal(fields["id"], &id); id != c.ID {
 			t.Fatalf("id %d, want %d", c.ID, id)
 		}

@@ -37,28 +37,57 @@ func AppendClose(dst []byte, code CloseCode, reason string) []byte {
 	return append(dst, reason...)
 }
 
+// ShortText tells how many bytes the text frame takes with which p begins, as clients send them: one
+// of at most 125 bytes that is a whole message. It appends the text to dst. The size is 0 when p begins
+// with anything else, or not with the whole.
+func ShortText(dst, p []byte) (size int, text []byte) {
+	if len(p) == 0 || p[0] != finText {
+		return 0, dst
+	}
+	if size = shortFrame(p); size == 0 {
+		return 0, dst
+	}
+	return size, unmask(dst, p[:size])
+}
+
 // Heartbeat tells how many bytes the ping or pong takes with which p begins, as clients send them, and
 // what to answer: a pong to a ping. It is 0 when p begins with anything else, or not with the whole.
 func Heartbeat(p []byte) (size int, answer []byte) {
+	if len(p) == 0 || p[0] != finPing && p[0] != finPong {
+		return 0, nil
+	}
+	if size = shortFrame(p); size > 0 && p[0] == finPing {
+		n := size - shortHeader
+		answer = unmask(appendHeader(make([]byte, 0, 2+n), finPong, n), p[:size])
+	}
+	return size, answer
+}
+
+// shortHeader is the length of the header of a client's frame of at most 125 bytes, with the mask.
+const shortHeader = 2 + 4
+
+// shortFrame tells how many bytes such a frame takes, 0 when p does not begin with a whole one.
+func shortFrame(p []byte) (size int) {
 	const (
-		header = 2 + 4 // with the mask
 		masked = 0x80
 		most   = 125
 	)
-	if len(p) < header || p[0] != finPing && p[0] != finPong || p[1]&masked == 0 {
-		return 0, nil
+	if len(p) < shortHeader || p[1]&masked == 0 {
+		return 0
 	}
 	n := int(p[1] &^ masked)
-	if size = header + n; n > most || len(p) < size {
-		return 0, nil
+	if size = shortHeader + n; n > most || len(p) < size {
+		return 0
 	}
-	if p[0] == finPing {
-		answer = appendHeader(make([]byte, 0, 2+n), finPong, n)
-		for i, b := range p[header:size] {
-			answer = append(answer, b^p[2+i%4])
-		}
+	return size
+}
+
+// unmask appends the payload of a short frame.
+func unmask(dst, frame []byte) []byte {
+	for i, b := range frame[shortHeader:] {
+		dst = append(dst, b^frame[2+i%4])
 	}
-	return size, answer
+	return dst
 }
 
 // WholeText tells whether p begins with a whole text frame, as clients send them, of less than 64 KiB.
