@@ -25,12 +25,12 @@ func textHeartbeat(text []byte) (heartbeat, bool) {
 // The caller stands in for the session's reader.
 func (s *session) beat(p []byte) bool {
 	h, ok := s.kind.heartbeat(p)
-	if !ok || s.unread > ownRoom || s.closing.Load() || !s.turn.TryLock() {
+	if !ok || s.closing.Load() || !s.turn.TryLock() {
 		return false
 	}
 	defer s.turn.Unlock()
 	switch {
-	case !s.mayNow(len(p)):
+	case s.unread > ownRoom || !s.mayNow(len(p)):
 		return false
 	case h.text > 0:
 		s.node.metrics.framesIn.Add(1)
