@@ -64,11 +64,11 @@ func TestTokens(t *testing.T) {
 	p.Until(`document.getElementById("token").checkVisibility()`) // signed out means that
 
 	// A token that expires while its user writes.
-	p.paste("token", mint(t, "zoë", 3*time.Second))
+	p.paste("token", mint(t, "zoë", 10*time.Second))
 	p.Click("#enter")
 	p.Until(`online() === 1`)
-	p.Do(`document.getElementById("text").focus()`)
-	p.Type("#text", "half a thought")
+	p.paste("text", "half a thought")
+	p.Do(`document.getElementById("text").dispatchEvent(new Event("input"))`)
 	p.Until(`document.getElementById("renew").open && document.activeElement.id === "fresh"`)
 	p.Until(`text("node") === "not connected" && shown(".mine").join() === "zoë: hello"`)
 	p.paste("fresh", mint(t, "bob", time.Hour))
