@@ -23,43 +23,43 @@ func TestHeartbeats(t *testing.T) {
 	frame := rawtest.Frame
 	ping, text := frame(rawtest.PingWhole, "beat"), frame(rawtest.TextWhole, json)
 	many := func(b []byte, n int) []byte { return slices.Concat(slices.Repeat([][]byte{b}, n)...) }
-	for name, sent := range map[string][]byte{
-		"ping":                    ping,
-		"empty ping":              frame(rawtest.PingWhole, ""),
-		"longest ping":            frame(rawtest.PingWhole, long),
-		"ping too long":           frame(rawtest.PingWhole, long+"x"),
-		"ping in fragments":       frame(rawtest.Ping, "beat"),
-		"ping unmasked":           rawtest.Unmasked(rawtest.PingWhole, "beat"),
-		"ping with reserved bits": frame(rawtest.PingWhole|rawtest.RSV1, "beat"),
-		"ping in a long header":   append([]byte{rawtest.PingWhole, 0x80 | 126, 0, 4, 0, 0, 0, 0}, "beat"...),
-		"pong":                    frame(rawtest.PongWhole, "beat"),
-		"pings":                   many(ping, 3),
-		"ping and half a ping":    slices.Concat(ping, ping[:3]),
-		"ping and text":           slices.Concat(ping, text),
-		"ping and close":          slices.Concat(ping, frame(rawtest.CloseWhole, "\x03\xe8")),
-		"text":                    text,
-		"texts":                   many(text, 3),
-		"flood":                   many(slices.Concat(text, ping), 500),
-		"text and ping":           slices.Concat(text, ping),
-		"text and half a text":    slices.Concat(text, text[:9]),
-		"text unmasked":           rawtest.Unmasked(rawtest.TextWhole, json),
-		"text in fragments":       slices.Concat(frame(rawtest.Text, json[:5]), frame(rawtest.Final|rawtest.Continuation, json[5:])),
-		"text, ping between":      slices.Concat(frame(rawtest.Text, json[:5]), ping, frame(rawtest.Final|rawtest.Continuation, json[5:])),
-		"text in a long header":   append([]byte{rawtest.TextWhole, 0x80 | 126, 0, byte(len(json)), 0, 0, 0, 0}, json...),
-		"binary":                  frame(rawtest.Final|rawtest.Binary, json),
-		"without an id":           frame(rawtest.TextWhole, `{"type":"ping"}`),
-		"id 0":                    frame(rawtest.TextWhole, `{"type":"ping","id":0}`),
-		"id 01":                   frame(rawtest.TextWhole, `{"type":"ping","id":01}`),
-		"id too large":            frame(rawtest.TextWhole, `{"type":"ping","id":9007199254740992}`),
-		"id negative":             frame(rawtest.TextWhole, `{"type":"ping","id":-1}`),
-		"id twice":                frame(rawtest.TextWhole, `{"type":"ping","id":1,"id":2}`),
-		"more fields":             frame(rawtest.TextWhole, `{"type":"ping","id":1,"topic":"lobby"}`),
-		"spaces":                  frame(rawtest.TextWhole, ` {"type": "ping", "id": 1} `),
-		"not JSON":                frame(rawtest.TextWhole, `{"type":"ping"`),
-		"two objects":             frame(rawtest.TextWhole, `{"type":"ping"}{}`),
-		"invalid UTF-8":           frame(rawtest.TextWhole, "{\"type\":\"ping\xff\"}"),
-		"another type":            frame(rawtest.TextWhole, `{"type":"pings","id":1}`),
-		"nothing":                 frame(rawtest.TextWhole, ""),
+	for name, sent := range map[string][][]byte{
+		"ping":                    {ping},
+		"empty ping":              {frame(rawtest.PingWhole, "")},
+		"longest ping":            {frame(rawtest.PingWhole, long)},
+		"ping too long":           {frame(rawtest.PingWhole, long+"x")},
+		"ping in fragments":       {frame(rawtest.Ping, "beat")},
+		"ping unmasked":           {rawtest.Unmasked(rawtest.PingWhole, "beat")},
+		"ping with reserved bits": {frame(rawtest.PingWhole|rawtest.RSV1, "beat")},
+		"ping in a long header":   {append([]byte{rawtest.PingWhole, 0x80 | 126, 0, 4, 0, 0, 0, 0}, "beat"...)},
+		"pong":                    {frame(rawtest.PongWhole, "beat")},
+		"pings":                   {many(ping, 3)},
+		"ping and half a ping":    {slices.Concat(ping, ping[:3]), ping[3:]},
+		"ping and text":           {slices.Concat(ping, text)},
+		"ping and close":          {slices.Concat(ping, frame(rawtest.CloseWhole, "\x03\xe8"))},
+		"text":                    {text},
+		"texts":                   {many(text, 3)},
+		"flood":                   {many(slices.Concat(text, ping), 500)},
+		"text and ping":           {slices.Concat(text, ping)},
+		"text and half a text":    {slices.Concat(text, text[:9]), text[9:]},
+		"text unmasked":           {rawtest.Unmasked(rawtest.TextWhole, json)},
+		"text in fragments":       {slices.Concat(frame(rawtest.Text, json[:5]), frame(rawtest.Final|rawtest.Continuation, json[5:]))},
+		"text, ping between":      {slices.Concat(frame(rawtest.Text, json[:5]), ping, frame(rawtest.Final|rawtest.Continuation, json[5:]))},
+		"text in a long header":   {append([]byte{rawtest.TextWhole, 0x80 | 126, 0, byte(len(json)), 0, 0, 0, 0}, json...)},
+		"binary":                  {frame(rawtest.Final|rawtest.Binary, json)},
+		"without an id":           {frame(rawtest.TextWhole, `{"type":"ping"}`)},
+		"id 0":                    {frame(rawtest.TextWhole, `{"type":"ping","id":0}`)},
+		"id 01":                   {frame(rawtest.TextWhole, `{"type":"ping","id":01}`)},
+		"id too large":            {frame(rawtest.TextWhole, `{"type":"ping","id":9007199254740992}`)},
+		"id negative":             {frame(rawtest.TextWhole, `{"type":"ping","id":-1}`)},
+		"id twice":                {frame(rawtest.TextWhole, `{"type":"ping","id":1,"id":2}`)},
+		"more fields":             {frame(rawtest.TextWhole, `{"type":"ping","id":1,"topic":"lobby"}`)},
+		"spaces":                  {frame(rawtest.TextWhole, ` {"type": "ping", "id": 1} `)},
+		"not JSON":                {frame(rawtest.TextWhole, `{"type":"ping"`)},
+		"two objects":             {frame(rawtest.TextWhole, `{"type":"ping"}{}`)},
+		"invalid UTF-8":           {frame(rawtest.TextWhole, "{\"type\":\"ping\xff\"}")},
+		"another type":            {frame(rawtest.TextWhole, `{"type":"pings","id":1}`)},
+		"nothing":                 {frame(rawtest.TextWhole, "")},
 	} {
 		for _, whole := range []bool{true, false} {
 			if name == "flood" && !whole {
@@ -76,7 +76,7 @@ func TestHeartbeats(t *testing.T) {
 }
 
 // answersTo tells what a peer sees that sends bytes, and what the node counts.
-func answersTo(t *testing.T, sent []byte, whole, awake bool) string {
+func answersTo(t *testing.T, sent [][]byte, whole, awake bool) string {
 	registry := prometheus.NewPedanticRegistry()
 	o := *unlimited()
 	o.Registerer = registry
@@ -89,10 +89,12 @@ func answersTo(t *testing.T, sent []byte, whole, awake bool) string {
 			t.Fatalf("got %s, %v", b, err)
 		}
 	}
-	if whole {
-		p.Send(sent)
-	} else {
-		for _, b := range sent {
+	for _, piece := range sent {
+		if whole {
+			p.Send(piece)
+			continue
+		}
+		for _, b := range piece {
 			p.Send([]byte{b})
 		}
 	}
