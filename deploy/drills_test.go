@@ -28,15 +28,23 @@ func hurried(t *testing.T, alerts string) string {
 		}
 		return fmt.Sprint((d / hurry).Milliseconds(), "ms")
 	})
-	const storm = "(rookery_handshakes_total[4000ms])) > 500 "
-	if !strings.Contains(shorter, storm) {
-		t.Fatalf("alerts.yml has no %q any more", storm)
+	// The amounts become less too, and half an hour ago is a minute ago: a drill does not last for two.
+	for _, change := range [][2]string{
+		{"(rookery_handshakes_total[4000ms])) > 500 ", fmt.Sprintf("(rookery_handshakes_total[4000ms])) > %d ", 500/hurry)},
+		{`(rookery_catchups_total{cause="slow"}[20000ms])) > 50 `, fmt.Sprintf(`(rookery_catchups_total{cause="slow"}[20000ms])) > %d `, 50/hurry)},
+		{"offset 120000ms", "offset 60000ms"},
+	} {
+		if !strings.Contains(shorter, change[0]) {
+			t.Fatalf("alerts.yml has no %q any more", change[0])
+		}
+		shorter = strings.ReplaceAll(shorter, change[0], change[1])
 	}
-	return strings.ReplaceAll(shorter, storm, fmt.Sprintf("(rookery_handshakes_total[4000ms])) > %d ", 500/hurry))
+	return shorter
 }
 
-// undrilled are alerts about more load than a test should put on a machine: alerts_test.yml alone has them.
-var undrilled = []string{"RookeryCatchupsRising", "RookeryShardQueueHigh"}
+// undrilled are alerts that alerts_test.yml alone has. What waits for a shard is worked off in one go, and who does not
+// read costs it next to nothing: its queue grows only while thousands of sessions take all of the machine.
+var undrilled = []string{"RookeryShardQueueHigh"}
 
 // starved is the alert that a machine with too much to do raises by itself: a drill may wait for it, and none minds it.
 const starved = "RookeryPublishSlow"
@@ -93,13 +101,6 @@ func TestAlertDrills(t *testing.T) {
 			c.remove("127.0.1.2").kill()
 			return func() { c.start("127.0.1.2"); discover("127.0.1.1", "127.0.1.2") }
 		}, []string{"RookeryFewerNodes"}, nil},
-		{"people connect all the time", func() func() {
-			return repeat(50*time.Millisecond, func() {
-				if conn, _, err := websocket.Dial(t.Context(), "ws://"+f.public+"/plain?as=guest&topic=door", nil); err == nil {
-					conn.CloseNow()
-				}
-			})
-		}, []string{"RookeryReconnectStorm"}, nil},
 		{"Redis fills up", func() func() {
 			ask("config", "set", "maxmemory", used(t, c)*10/9)
 			return func() { ask("config", "set", "maxmemory", "256mb") }
@@ -116,6 +117,15 @@ func TestAlertDrills(t *testing.T) {
 		{"Redis is slow", func() func() {
 			return repeat(time.Second/2, func() { ask("client", "pause", 400, "write") })
 		}, []string{"RookeryPublishSlow"}, nil},
+		{"people connect all the time, and others read rarely", func() func() {
+			endReading := c.readRarely(f, "127.0.1.1")
+			endConnecting := repeat(50*time.Millisecond, func() {
+				if conn, _, err := websocket.Dial(t.Context(), "ws://"+f.public+"/plain?as=guest&topic=door", nil); err == nil {
+					conn.CloseNow()
+				}
+			})
+			return func() { endConnecting(); endReading() }
+		}, []string{"RookeryReconnectStorm", "RookeryCatchupsRising"}, nil},
 		{"Redis hangs", func() func() {
 			c.redis.Pause()
 			return c.redis.Continue
