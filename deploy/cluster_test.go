@@ -124,6 +124,7 @@ type cluster struct {
 	redis       *redistest.Server
 	port, admin string
 	dns         string
+	env         []string // of nodes, beside this process'
 
 	mu    sync.Mutex
 	hosts map[string]*program // Guarded by mu.
@@ -166,7 +167,7 @@ const apiKey = "key-of-the-tests-0123456789"
 // start runs a node as docker-compose.yml does, and waits until it is ready.
 func (c *cluster) start(host string, flags ...string) {
 	c.t.Helper()
-	p := run(c.t, nil, binary, append([]string{"serve", "--listen=" + c.at(host), "--admin=" + net.JoinHostPort(host, c.admin), "--redis=" + c.redis.URL(),
+	p := run(c.t, c.env, binary, append([]string{"serve", "--listen=" + c.at(host), "--admin=" + net.JoinHostPort(host, c.admin), "--redis=" + c.redis.URL(),
 		"--api-key=" + apiKey, "--open-metrics", "--anonymous", "--trusted-proxies=127.0.0.0/8"}, flags...)...)
 	await(c.t, host+" is ready", func() bool {
 		status, _ := get("http://" + net.JoinHostPort(host, c.admin) + "/readyz")

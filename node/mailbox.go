@@ -1,6 +1,9 @@
 package node
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Bounds of what may wait in one shard's mailbox. Beyond them messages are left out:
 // the shard then forgets its rings of those topics, and the cursors read the log.
@@ -26,6 +29,8 @@ type mailbox struct {
 	bytes    int               // Guarded by mu.
 	lost     map[string]uint64 // newest offset left out, by topic. Guarded by mu.
 	high     int               // most letters that ever waited. Guarded by mu.
+	first    time.Time         // when the first of letters came. Guarded by mu.
+	begun    time.Time         // when the first of those came that were taken; zero when they are worked off. Guarded by mu.
 }
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
@@ -65,6 +70,9 @@ func (m *mailbox) post(do func()) {
 
 // put appends and unlocks mu.
 func (m *mailbox) put(l letter) {
+	if len(m.letters) == 0 {
+		m.first = time.Now()
+	}
 	m.letters = append(m.letters, l)
 	m.high = max(m.high, len(m.letters))
 	m.mu.Unlock()
@@ -78,14 +86,22 @@ func (m *mailbox) signal() {
 	}
 }
 
-// take exchanges the waiting letters for an empty slice of the caller's.
+// take exchanges the waiting letters for an empty slice of the caller's, who says when they are done.
 func (m *mailbox) take(empty []letter) ([]letter, map[string]uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	letters, lost := m.letters, m.lost
 	m.letters, m.lost = empty[:0], nil
 	m.messages, m.bytes = 0, 0
+	m.begun, m.first = m.first, time.Time{}
 	return letters, lost
+}
+
+// done says that the letters taken last are worked off.
+func (m *mailbox) done() {
+	m.mu.Lock()
+	m.begun = time.Time{}
+	m.mu.Unlock()
 }
 
 // isEmpty reports whether nothing waits.
@@ -100,6 +116,21 @@ func (m *mailbox) waiting() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.letters)
+}
+
+// wait returns for how long the oldest letter has been there that is not worked off: while a shard has too much
+// to do, at least as long as it takes for one round.
+func (m *mailbox) wait(now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	oldest := m.begun
+	if oldest.IsZero() {
+		oldest = m.first
+	}
+	if oldest.IsZero() {
+		return 0
+	}
+	return now.Sub(oldest)
 }
 
 // highWater returns the most letters that ever waited.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/presence"
@@ -49,5 +50,34 @@ func TestOverflowBeforeReset(t *testing.T) {
 	in.Message("lobby", bus.Entry{Offset: 4, Payload: []byte(`{}`)})
 	if lost := work(); lost != 0 || lobby.epoch != "b" || lobby.head != 4 || len(lobby.ring) != 1 {
 		t.Errorf("after the reset: %d topics lost messages, epoch %s, head %d, %d in the ring", lost, lobby.epoch, lobby.head, len(lobby.ring))
+	}
+}
+
+// What waits is counted from when the first of it came until it is worked off, not until it is taken.
+func TestWait(t *testing.T) {
+	m := newMailbox()
+	now := time.Now()
+	in := func(d time.Duration) time.Duration { return m.wait(now.Add(d)) }
+	if in(time.Hour) != 0 {
+		t.Error("nothing came, and waits")
+	}
+	m.post(func() {})
+	if w := in(time.Hour); w < time.Hour-time.Minute || w > time.Hour {
+		t.Errorf("after an hour a letter has waited %v", w)
+	}
+	m.take(nil)
+	m.post(func() {})
+	first := in(time.Hour)
+	if first < time.Hour-time.Minute {
+		t.Errorf("a letter that is not worked off has waited %v", first)
+	}
+	m.done()
+	if second := in(time.Hour); second <= 0 || second > first {
+		t.Errorf("the second letter has waited %v, and the first one %v", second, first)
+	}
+	m.take(nil)
+	m.done()
+	if in(time.Hour) != 0 {
+		t.Error("all is worked off, and waits")
 	}
 }

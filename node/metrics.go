@@ -92,6 +92,13 @@ func newMetrics(n *Node, r prometheus.Registerer) *metrics {
 		}
 		return float64(most)
 	})
+	gauge("rookery_shard_wait_seconds", "How long the oldest letter has waited that its shard has not worked off.", func() float64 {
+		now, longest := time.Now(), time.Duration(0)
+		for _, sh := range n.shards {
+			longest = max(longest, sh.mail.wait(now))
+		}
+		return longest.Seconds()
+	})
 	gauge("rookery_bus_behind", "Topics that are not level with their logs: just subscribed, or with a hole to heal.", func() float64 { return float64(n.bus.Stats().Behind) })
 	counter("rookery_handshakes_total", "Connections that were taken.", m.taken.Load)
 	counter("rookery_handshakes_refused_total", "Connections that were not taken.", m.refused.Load)

@@ -99,6 +99,7 @@ func (sh *shard) run(ctx context.Context) {
 		}
 		sh.flushAll()
 		sh.evict()
+		sh.mail.done()
 		sh.mu.Unlock()
 	}
 }
