@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,12 +23,20 @@ const handshakesOpen = 1000 // under way at once
 // admission bounds how fast connections are taken, so that a storm of them does not
 // slow those who are in. Who is not taken is told when to come back.
 type admission struct {
-	limiter *rate.Limiter
-	open    chan struct{}
+	perSecond int           // Fixed at construction.
+	limiter   *rate.Limiter // Fixed at construction.
+	open      chan struct{} // Fixed at construction.
+
+	mu    sync.Mutex
+	queue meter // when all will have been taken who were told to come back. Guarded by mu.
 }
 
 func newAdmission(perSecond int) *admission {
-	return &admission{limiter: rate.NewLimiter(rate.Limit(perSecond), perSecond), open: make(chan struct{}, handshakesOpen)}
+	return &admission{
+		perSecond: perSecond,
+		limiter:   rate.NewLimiter(rate.Limit(perSecond), perSecond),
+		open:      make(chan struct{}, handshakesOpen),
+	}
 }
 
 // enter returns a function that ends the handshake, or nil when there are too many.
@@ -43,8 +52,21 @@ func (a *admission) enter() func() {
 	return nil
 }
 
-// retryAfter is when those may come back who were not taken because of others.
-const retryAfter = time.Second
+// When those may come back who were not taken because of others. Those who only knock make the queue longer,
+// too: so it has an end.
+const (
+	retryAfter = time.Second
+	retryMost  = 10 * time.Second
+)
+
+// turn is when one more may come back who is not taken: as many a second as can be taken then.
+func (a *admission) turn(now time.Duration) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue.take(now, 1, a.perSecond)
+	a.queue = min(a.queue, meter(now+retryMost))
+	return max(time.Duration(a.queue)-now, retryAfter)
+}
 
 // A notNow tells why a connection is not taken, and when it may come back.
 type notNow struct {
@@ -66,15 +88,15 @@ func (e *notNow) tell(w http.ResponseWriter) {
 // Who called take gives it a socket and an input, calls done when the handshake is over, and then
 // either starts it or calls its depart.
 func (n *Node) take(from netip.AddrPort, k kind) (s *session, done func(), e *notNow) {
-	unavailable := func(message string) *notNow {
-		return &notNow{wire.Error{Code: wire.Unavailable, Retry: true, Message: message}, retryAfter}
+	unavailable := func(message string, after time.Duration) *notNow {
+		return &notNow{wire.Error{Code: wire.Unavailable, Retry: true, Message: message}, after}
 	}
 	if e = n.addresses.enter(from.Addr()); e == nil {
 		if done = n.admission.enter(); done == nil {
-			e = unavailable("too many connections at once: come back a little later")
+			e = unavailable("too many connections at once: come back a little later", n.admission.turn(time.Since(n.started)))
 		} else if !n.mayStart() {
 			done()
-			e = unavailable("draining: connect again, to another node")
+			e = unavailable("draining: connect again, to another node", retryAfter)
 		}
 		if e != nil {
 			n.addresses.leave(from.Addr())
