@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"internal/exampletest":  {},
 	"internal/rawtest":      {},
 	"internal/nettest":      {},
+	"internal/timetest":     {},
 	"faults":                {},
 	"deploy":                {},
 	"faults/judge":          {},

@@ -233,6 +233,7 @@ type member struct {
 	left     map[string]int             // how often a user was seen leaving, by topic and user. Guarded by mu.
 	joined   map[string]int             // likewise. Guarded by mu.
 	connects int                        // Guarded by mu.
+	newest   time.Time                  // connection. Guarded by mu.
 	faults   []string                   // what must not be. Guarded by mu.
 }
 
@@ -275,6 +276,13 @@ func (m *member) leave() {
 	m.faults = nil
 }
 
+// came is when the member was in all of its rooms, by its newest connection.
+func (m *member) came() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.newest
+}
+
 func (m *member) fault(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -287,6 +295,7 @@ func (m *member) take(ev client.Event) {
 	switch ev := ev.(type) {
 	case *client.Connected:
 		m.connects++
+		m.newest = time.Now()
 	case *wire.Message:
 		m.messages[ev.Topic] = append(m.messages[ev.Topic], ev)
 	case *wire.Reset:

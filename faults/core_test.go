@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +159,7 @@ func TestKillNode(t *testing.T) {
 	}
 	killed := time.Now()
 	a.kill()
+	until := grace(t, redis, a)
 	for i := range 50 {
 		texts = append(texts, fmt.Sprint("while ", i))
 		watch.say("lobby", texts[50+i])
@@ -167,16 +170,49 @@ func TestKillNode(t *testing.T) {
 	}
 	watch.await("the dead node's user is gone", func() bool { return watch.left["lobby lost"] > 0 })
 	t.Logf("seen leaving %v after the kill", time.Since(killed).Round(10*time.Millisecond))
+	inTime := 0
 	for _, m := range people {
-		if n := watch.left["lobby "+m.user]; n != 0 {
-			t.Errorf("%s was seen leaving %d times, but came back at once", m.user, n)
+		if m.came().After(until) { // a slow machine's clients
+			continue
+		}
+		inTime++
+		watch.mu.Lock()
+		n := watch.left["lobby "+m.user]
+		watch.mu.Unlock()
+		if n != 0 {
+			t.Errorf("%s was seen leaving %d times, but came back in time", m.user, n)
 		}
 	}
+	t.Logf("%d of %d came back in time", inTime, count)
 	watch.say("lobby", "end")
 	watch.awaitTexts("lobby", append(texts, "end"))
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
 	if n := watch.left["lobby lost"]; n != 1 {
 		t.Errorf("lost was seen leaving %d times", n)
 	}
+}
+
+// grace returns until when nobody is seen leaving whose node has died: its lease lasts for 4 s after its last
+// renewal, as Redis has it, and others wait for 1.5 s more.
+func grace(t *testing.T, redis *redistest.Server, dead *process) time.Time {
+	t.Helper()
+	leases, err := redis.Ask("zrange", "rookery:{presence}:presence:nodes", "0", "-1", "withscores")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := leases.([]any)
+	for i := 0; i < len(list); i += 2 { // an incarnation and a node; milliseconds
+		if strings.HasSuffix(list[i].(string), dead.ID) {
+			ms, err := strconv.ParseFloat(fmt.Sprint(list[i+1]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.UnixMilli(int64(ms)).Add(5500 * time.Millisecond)
+		}
+	}
+	t.Fatalf("%s has no lease: %v", dead.ID, leases)
+	return time.Time{}
 }
 
 // Redis killed and restarted: nodes say not ready, come back by themselves, rosters are right

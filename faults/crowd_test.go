@@ -214,7 +214,10 @@ func (c *crowd) inRoom(room string) (users []string) {
 
 // wait gives a witness its time, and returns the topic in which it was not enough.
 func (w *witness) wait(topics []string, last map[string]wire.Position, users func(string) []string) string {
-	deadline := time.Now().Add(patience / 4)
+	deadline := time.Now().Add(patience)
+	if w.tamper != nil {
+		deadline = time.Now().Add(patience / 20) // it may never be level
+	}
 	for _, topic := range topics {
 		var in []string
 		if w.watches && isRoom(topic) {
@@ -239,7 +242,7 @@ func (c *crowd) measure(n *process, phase string) {
 
 // settle waits until the node has let go of the sessions that went, or will not.
 func (p *process) settle() {
-	deadline := time.Now().Add(patience / 4)
+	deadline := time.Now().Add(patience)
 	for p.metric("rookery_sessions") > 0 && time.Now().Before(deadline) {
 		time.Sleep(50 * time.Millisecond)
 	}

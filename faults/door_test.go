@@ -17,7 +17,7 @@ type door struct {
 	to      string              // Guarded by mu.
 	conns   map[net.Conn]string // and the server that each leads to. Guarded by mu.
 	held    chan struct{}       // closed by release; nil while bytes pass. Guarded by mu.
-	late    time.Duration       // added to each piece of data. Guarded by mu.
+	late    time.Duration       // that each piece of data takes. Guarded by mu.
 	refuses bool                // new connections. Guarded by mu.
 }
 
@@ -130,24 +130,45 @@ func (d *door) pass(c net.Conn) {
 	wg.Wait()
 }
 
-// copy is io.Copy through what the door does to the network.
+// copy is io.Copy through what the door does to the network. What is on its way keeps nothing behind it
+// waiting: who is far away is late, and hears as much as others.
 func (d *door) copy(to io.Writer, from io.Reader) {
-	b := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(b)
-		d.mu.Lock()
-		held, late := d.held, d.late
-		d.mu.Unlock()
-		if held != nil {
-			<-held
-		}
-		time.Sleep(late)
-		if n > 0 {
-			if _, err := to.Write(b[:n]); err != nil {
+	type piece struct {
+		data []byte
+		held chan struct{}
+		due  time.Time
+		err  error
+	}
+	way, gone := make(chan piece, 1000), make(chan struct{})
+	defer close(gone)
+	go func() { // ends with from, which the door closes
+		for {
+			b := make([]byte, 32<<10)
+			n, err := from.Read(b)
+			d.mu.Lock()
+			p := piece{b[:n], d.held, time.Now().Add(d.late), err}
+			d.mu.Unlock()
+			select {
+			case way <- p:
+			case <-gone:
+				return
+			}
+			if err != nil {
 				return
 			}
 		}
-		if err != nil {
+	}()
+	for p := range way {
+		if p.held != nil {
+			<-p.held
+		}
+		time.Sleep(time.Until(p.due))
+		if len(p.data) > 0 {
+			if _, err := to.Write(p.data); err != nil {
+				return
+			}
+		}
+		if p.err != nil {
 			return
 		}
 	}

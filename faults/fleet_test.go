@@ -233,7 +233,6 @@ func (p *process) shrink() {
 	}
 }
 
-// inTime is how soon who lost a connection has to be back so as not to be seen leaving: 5 s after
-// a goodbye, and 4.5 s after a node's death, whose lease of 4 s was renewed a second before and for which
-// others wait for 1.5 s more; less what renewals, and this test's own notes, may be late.
+// inTime is how soon after a goodbye somebody has to be back so as not to be seen leaving: 5 s, less what
+// this test's own notes may be late.
 const inTime = 3500 * time.Millisecond

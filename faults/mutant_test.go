@@ -29,6 +29,7 @@ func nth[T any](n int, change func(T) []any) func(any) []any {
 // finds each broken promise in the log of the member that it was broken to, and no other.
 func TestJudgeFindsMutants(t *testing.T) {
 	t.Parallel()
+	struck := make(chan struct{})
 	lies := map[int]func(any) []any{
 		1: nth(20, func(m *wire.Message) []any { return nil }),
 		2: nth(20, func(m *wire.Message) []any { return []any{m, m} }),
@@ -37,7 +38,7 @@ func TestJudgeFindsMutants(t *testing.T) {
 			other.Data = []byte(`{"key":"another"}`)
 			return []any{&other}
 		}),
-		0: nth(1, func(p *wire.Presence) []any { return nil }),
+		0: nth(1, func(p *wire.Presence) []any { close(struck); return nil }),
 		5: func(f any) []any { // from the last words on, deaf
 			if m, ok := f.(*wire.Message); ok && strings.Contains(string(m.Data), `"last-`) {
 				return nil
@@ -53,7 +54,11 @@ func TestJudgeFindsMutants(t *testing.T) {
 	late := watch(t, s.dir, "late", s.way(0), false, s.members[0].rooms[0]) // makes a presence frame
 	await(t, "a member comes late", func() bool { return late.position(s.members[0].rooms[0]).Epoch != "" })
 	late.leave()
-	time.Sleep(time.Second) // a node tells of changes each 250 ms
+	select {
+	case <-struck:
+	case <-time.After(patience):
+		t.Fatal("nobody was told of who came late")
+	}
 	v := s.calmAnd(func() {
 		for range 200 { // more than any node keeps, and measured before they go
 			c, _, err := websocket.Dial(context.Background(), s.way(0)(), &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/internal/redistest"
+	"github.com/rookery-chat/rookery/internal/timetest"
 )
 
 // lie is how long `reached` and `ok` may be wrong after a node froze or was cut off: see docs/guarantees.md.
@@ -54,21 +55,9 @@ func TestReachedIsTrue(t *testing.T) {
 			time.Sleep(6 * time.Second)
 
 			row.lose(far, way)
-			lost, step := time.Now(), time.Duration(0)
-			var wrong time.Duration // how long one of them was
-			await(t, "alice is not reached", func() bool {
-				begin := time.Now()
-				api, port := push()
-				if api || port {
-					wrong = time.Since(lost)
-				}
-				step = max(step, time.Since(begin)+20*time.Millisecond)
-				return !api && !port
-			})
-			t.Logf("%s: wrong for %v", row.name, wrong.Round(10*time.Millisecond))
-			if wrong > lie+step+4*time.Second { // of a slow machine
-				t.Errorf("told that alice is reached for %v after her node was lost, want at most %v", wrong, lie)
-			}
+			lost := timetest.Start()
+			await(t, "alice is not reached", func() bool { api, port := push(); return !api && !port })
+			lost.Within(t, lie+time.Second, row.name+": told that alice is reached")
 			for range 20 {
 				if api, port := push(); api || port {
 					t.Errorf("reached again, with her node still lost: %v, %v", api, port)

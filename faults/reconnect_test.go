@@ -37,6 +37,7 @@ func TestReconnectStorm(t *testing.T) {
 	used := f.cpu()
 	killed := time.Now()
 	lost.kill()
+	until := grace(f.t, f.redis, lost)
 	moves := f.moved(f.members, lost.ID)
 	for who, now := range f.cpu() {
 		used[who] = now - used[who]
@@ -50,7 +51,7 @@ func TestReconnectStorm(t *testing.T) {
 		back := m.to.came.Sub(killed)
 		all = append(all, back)
 		admitted[m.to.node] = append(admitted[m.to.node], back)
-		if back < inTime {
+		if m.to.came.Before(until) {
 			quick = append(quick, m.member)
 		}
 	}

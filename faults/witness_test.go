@@ -35,6 +35,7 @@ type witness struct {
 
 	// Owned by run.
 	was   string
+	node  string // that welcomed it
 	conn  *websocket.Conn
 	asked map[uint64]string // joins without an answer: id -> topic
 	ids   uint64
@@ -51,7 +52,7 @@ type witness struct {
 // A stay is a witness's time on one node.
 type stay struct {
 	node    string
-	came    time.Time     // the welcome, with everything resumed
+	came    time.Time     // when it was in all of its rooms
 	goodbye time.Time     // zero without one
 	after   time.Duration // what the goodbye asked for
 }
@@ -210,7 +211,7 @@ var errRefused = errors.New("refused")
 func (w *witness) take(ctx context.Context, f any) error {
 	switch f := f.(type) {
 	case *wire.Welcome:
-		w.was = f.Session
+		w.was, w.node = f.Session, f.Node
 		for _, topic := range slices.Sorted(maps.Keys(f.Topics)) {
 			j := f.Topics[topic]
 			if j.Err != nil {
@@ -218,9 +219,6 @@ func (w *witness) take(ctx context.Context, f any) error {
 			}
 			w.joined(topic, j)
 		}
-		w.mu.Lock()
-		w.stays = append(w.stays, stay{node: f.Node, came: time.Now()})
-		w.mu.Unlock()
 		for _, room := range w.rooms {
 			if _, ok := f.Topics[room]; ok {
 				continue
@@ -235,10 +233,12 @@ func (w *witness) take(ctx context.Context, f any) error {
 				return err
 			}
 		}
+		w.settle()
 	case *wire.OK:
 		if topic := w.asked[f.ID]; topic != "" {
 			delete(w.asked, f.ID)
 			w.joined(topic, *f.Joined)
+			w.settle()
 		}
 	case *wire.Error:
 		return fmt.Errorf("%w: %w", errRefused, f)
@@ -259,7 +259,7 @@ func (w *witness) take(ctx context.Context, f any) error {
 	case *wire.Goodbye:
 		w.hint = time.Duration(f.After) * time.Millisecond
 		w.mu.Lock()
-		if last := len(w.stays) - 1; last >= 0 {
+		if last := len(w.stays) - 1; last >= 0 && w.stays[last].node == w.node {
 			w.stays[last].goodbye, w.stays[last].after = time.Now(), w.hint
 		}
 		w.mu.Unlock()
@@ -280,6 +280,16 @@ func (w *witness) take(ctx context.Context, f any) error {
 		w.mu.Unlock()
 	}
 	return nil
+}
+
+// settle notes a stay, once no join is without an answer.
+func (w *witness) settle() {
+	if len(w.asked) > 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stays = append(w.stays, stay{node: w.node, came: time.Now()})
 }
 
 func (w *witness) position(topic string) *wire.Position {

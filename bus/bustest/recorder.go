@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long the tests wait for what must come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A Recorder is a bus.Handler that keeps what it hears, and checks the promises
 // while it hears: offsets rise by exactly 1 from the position that was told, and the calls of

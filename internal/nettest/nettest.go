@@ -22,7 +22,7 @@ func Inside(t *testing.T, env ...string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--map-root-user", "--net", "--kill-child", "--fork", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	cmd := exec.Command("unshare", "--map-root-user", "--net", "--kill-child", "--fork", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
 	cmd.Env = append(append(os.Environ(), inside+"=1"), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

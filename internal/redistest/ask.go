@@ -26,7 +26,7 @@ func (s *Server) askWithin(d time.Duration, words ...any) (any, error) {
 // must is Ask for what has to succeed.
 func (s *Server) must(words ...any) any {
 	s.tb.Helper()
-	answer, err := s.Ask(words...)
+	answer, err := s.askWithin(patience, words...)
 	if err != nil {
 		s.tb.Fatalf("%v at %s: %v", words, s.Addr, err)
 	}

@@ -176,7 +176,7 @@ func (s *Server) start() error {
 		}
 	}()
 	s.cmd, s.up, s.done = cmd, up, done
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !s.serves() {
 		select {
 		case <-done:
