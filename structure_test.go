@@ -24,16 +24,17 @@ var mayImport = map[string][]string{
 	"wire":     {},
 	"auth":     {},
 	"web":      {},
-	"bus":      {},
+	"bus":      {"internal/nowait"},
 	"presence": {},
 	"store":    {},
 	"proxy":    {},
 	"client":   {"wire"},
 	"api":      {"wire", "auth"},
-	"node":     {"wire", "bus", "presence", "store", "proxy", "auth", "internal/seldom"},
+	"node":     {"wire", "bus", "presence", "store", "proxy", "auth", "internal/nowait", "internal/seldom"},
 	"hook":     {"wire", "presence", "internal/seldom"},
 	"bench":    {"wire"},
 
+	"internal/nowait": {},
 	"internal/seldom": {},
 
 	"bench/suite":      {"bench"}, // runs the binary, for make bench; draws with bench

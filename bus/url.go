@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/rookery-chat/rookery/internal/nowait"
 )
 
 // ParseURLs turns the URLs under which an operator names Redis into the options of a
@@ -174,6 +176,7 @@ func dialer(config *tls.Config, timeout time.Duration) func(context.Context, str
 		if tcp, ok := c.(*net.TCPConn); ok {
 			tcp.SetLinger(0)
 		}
+		c = nowait.NewConn(c)
 		if config == nil {
 			return c, nil
 		}

@@ -36,7 +36,7 @@ const toldAtOnce = 64
 // told appends to fds the descriptors that epoll has something to tell of, up to toldAtOnce. It does not wait.
 func told(epoll int, fds []int) []int {
 	var events [toldAtOnce]unix.EpollEvent
-	// It never waits either: see syscall_linux.go.
+	// It never waits either: see package nowait.
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events)), toldAtOnce, 0, 0, 0)
 	if errno != 0 {
 		return fds // it was interrupted

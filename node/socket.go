@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rookery-chat/rookery/internal/nowait"
 )
 
 // sendBuffer is SO_SNDBUF of a session's connection. The kernel doubles it. With
@@ -274,13 +276,13 @@ func newAttempt(once func(fd int, p []byte) (int, error)) *attempt {
 
 // writeOnce is one non-blocking write(2). A full send buffer is (0, nil).
 func writeOnce(fd int, p []byte) (int, error) {
-	n, err := writeNow(fd, p)
+	n, err := nowait.Write(fd, p)
 	return n, notYet(err)
 }
 
 // readOnce is one non-blocking read(2). An empty receive buffer is (0, nil).
 func readOnce(fd int, p []byte) (int, error) {
-	n, err := readNow(fd, p)
+	n, err := nowait.Read(fd, p)
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
@@ -355,9 +357,8 @@ func (k *socket) finish() (n int, err error) {
 
 // ready reports whether fd can be read or written without waiting, or has failed.
 func ready(fd int, events int16) bool {
-	p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
-	n, err := unix.Poll(p[:], 0)
-	return n > 0 || (err != nil && err != unix.EINTR)
+	told, err := nowait.Poll(fd, events)
+	return told != 0 || err != nil
 }
 
 // isBlocked reports whether a helper runs.
