@@ -57,6 +57,7 @@ var mayImport = map[string][]string{
 	"internal/rawtest":      {},
 	"internal/nettest":      {},
 	"internal/timetest":     {},
+	"internal/dnstest":      {},
 	"faults":                {},
 	"deploy":                {},
 	"faults/judge":          {},

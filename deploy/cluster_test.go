@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rookery-chat/rookery/internal/dnstest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -134,7 +135,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, redis: redistest.Start(t, "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"), hosts: make(map[string]*program)}
 	c.port, c.admin = freePort(t, ""), freePort(t, "")
-	c.dns = serveNames(t, c.addresses)
+	c.dns = dnstest.Serve(t, c.addresses)
 	return c
 }
 
@@ -157,7 +158,7 @@ func (c *cluster) addresses() (ips []net.IP) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for host := range c.hosts {
-		ips = append(ips, net.ParseIP(host).To4())
+		ips = append(ips, net.ParseIP(host))
 	}
 	return ips
 }

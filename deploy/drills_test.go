@@ -190,10 +190,10 @@ func (w watcher) firing(query string) (names []string) {
 	return names
 }
 
-// slowDown lets a process run for a few milliseconds at a time, between pauses that become longer: from a tenth of
+// slowDown lets a process run for a few milliseconds at a time, between pauses that become longer: from a twentieth of
 // the time on down to a fiftieth.
 func slowDown(p *os.Process) (end func()) {
-	pause := 45 * time.Millisecond
+	pause := 95 * time.Millisecond
 	return repeat(5*time.Millisecond, func() {
 		p.Signal(syscall.SIGSTOP)
 		time.Sleep(pause)

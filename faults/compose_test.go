@@ -184,9 +184,6 @@ func (c *composed) step(kind string, do func()) {
 	time.Sleep(2 * time.Second) // some talk
 }
 
-// unkept leaves no connection behind.
-var unkept = http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
 func (c *composed) run(name string, args ...string) string {
 	c.t.Helper()
 	cmd := exec.Command(name, args...)

@@ -16,7 +16,7 @@ import (
 
 var clients = flag.Int("clients", 300, "how many clients TestRollingRestart and TestReconnectStorm move")
 
-// A fleet is a cluster behind haproxy as examples/chat has it, and a crowd on it.
+// A fleet is a cluster behind haproxy as docker-compose.yml has it, and a crowd on it.
 type fleet struct {
 	*crowd
 	redis   *redistest.Server
@@ -29,8 +29,7 @@ func newFleet(t *testing.T, name string, rooms int) *fleet {
 	t.Helper()
 	f := &fleet{crowd: newCrowd(t, name, 1, rooms), redis: redistest.Start(t)}
 	var addr string
-	f.haproxy, addr, f.posts = balanceChat(t)
-	f.haproxy.awaitSaid(0, "no server available") // it takes servers for up until it has looked
+	f.haproxy, addr, f.posts = balanceFleet(t)
 	f.way = func(int) func() string { return func() string { return "ws://" + addr + "/ws" } }
 	return f
 }
@@ -38,10 +37,10 @@ func newFleet(t *testing.T, name string, rooms int) *fleet {
 // man puts a new node at a post, and waits until haproxy sends it clients.
 func (f *fleet) man(i int, flags ...string) {
 	f.t.Helper()
-	from := len(f.haproxy.said())
 	flags = append([]string{"--listen=" + f.posts[i].addr, "--admin=" + f.posts[i].admin}, flags...)
 	f.seats[i] = serve(f.t, f.redis, flags...)
-	f.haproxy.awaitSaid(from, fmt.Sprintf("nodes/node%d is UP", i+1))
+	manned := slices.DeleteFunc(slices.Clone(f.seats[:]), func(p *process) bool { return p == nil })
+	f.haproxy.awaitServers(len(manned)) // it takes servers for ready until it has looked
 	f.measure(f.seats[i], "before")
 }
 

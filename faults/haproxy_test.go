@@ -3,8 +3,10 @@ package faults_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
@@ -12,12 +14,16 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/rookery-chat/rookery/internal/dnstest"
 )
 
 // A haproxy is a running load balancer.
 type haproxy struct {
-	t   *testing.T
-	pid int
+	t     *testing.T
+	pid   int
+	inner string // where it tells of itself
 
 	mu  sync.Mutex
 	log strings.Builder // what it said. Guarded by mu.
@@ -67,27 +73,46 @@ func (h *haproxy) said() string {
 	return h.log.String()
 }
 
-// awaitSaid waits until haproxy has said something after it had said so much.
-func (h *haproxy) awaitSaid(from int, what string) {
-	h.t.Helper()
-	await(h.t, "haproxy says "+what, func() bool { return strings.Contains(h.said()[from:], what) })
-}
+// unkept leaves no connection behind.
+var unkept = http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // A post is the addresses of one server behind a load balancer: whoever serves there.
 type post struct{ addr, admin string }
 
-// balanceChat runs haproxy as examples/chat does, before three posts, and returns where it listens.
-func balanceChat(t *testing.T) (h *haproxy, addr string, posts [3]post) {
+// balanceFleet runs haproxy as docker-compose.yml does, before three posts, which it finds by name; and returns where it listens.
+func balanceFleet(t *testing.T) (h *haproxy, addr string, posts [3]post) {
 	t.Helper()
 	addr = freeAddr(t)
-	env := []string{"LISTEN=" + addr}
+	_, port, _ := net.SplitHostPort(lastingAddr(t))
+	_, admin, _ := net.SplitHostPort(lastingAddr(t))
+	var ips []net.IP
 	for i := range posts {
-		p := post{lastingAddr(t), lastingAddr(t)}
-		posts[i] = p
-		_, port, _ := net.SplitHostPort(p.admin)
-		env = append(env, fmt.Sprintf("NODE%d=%s", i+1, p.addr), fmt.Sprintf("NODE%d_ADMIN_PORT=%s", i+1, port))
+		ip := net.IPv4(127, 0, 6, byte(i+1))
+		ips = append(ips, ip)
+		posts[i] = post{net.JoinHostPort(ip.String(), port), net.JoinHostPort(ip.String(), admin)}
 	}
-	return runHaproxy(t, "../examples/chat/haproxy.cfg", env...), addr, posts
+	inner := freeAddr(t)
+	h = runHaproxy(t, "../deploy/haproxy.cfg", "ROOKERY_BIND="+addr, "ROOKERY_API_BIND="+freeAddr(t), "ROOKERY_INNER_BIND="+inner,
+		"ROOKERY_DNS="+dnstest.Serve(t, func() []net.IP { return ips }), "ROOKERY_PORT="+port, "ROOKERY_ADMIN_PORT="+admin,
+		"ROOKERY_CONN_RATE=1000000", // all come from one address
+		fmt.Sprint("ROOKERY_MAXCONN=", *clients+1000))
+	h.inner = inner
+	return h, addr, posts
+}
+
+// awaitServers waits until haproxy sends sessions to so many servers.
+func (h *haproxy) awaitServers(n int) {
+	h.t.Helper()
+	want := fmt.Sprintf("\nhaproxy_backend_active_servers{proxy=\"nodes\"} %d\n", n)
+	await(h.t, fmt.Sprint("haproxy knows ", n, " nodes that are ready"), func() bool {
+		r, err := unkept.Get("http://" + h.inner + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		b, _ := io.ReadAll(r.Body)
+		return strings.Contains(string(b), want)
+	})
 }
 
 // lastingAddr returns an address of loopback that nobody listens on, and that no connection will

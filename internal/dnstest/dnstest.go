@@ -1,4 +1,5 @@
-package deploy_test
+// Package dnstest is a name server, as Docker has one, for tests of load balancers that find nodes by name.
+package dnstest
 
 import (
 	big "encoding/binary"
@@ -6,9 +7,9 @@ import (
 	"testing"
 )
 
-// serveNames is a name server (RFC 1035), as Docker has one: every name has the addresses that are
-// given at the time. It returns where it listens.
-func serveNames(t *testing.T, addresses func() []net.IP) string {
+// Serve is a name server (RFC 1035) until the test ends: every name has the IPv4 addresses that are given at the time.
+// It returns where it listens.
+func Serve(t *testing.T, addresses func() []net.IP) string {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -24,15 +25,15 @@ func serveNames(t *testing.T, addresses func() []net.IP) string {
 			if err != nil {
 				return
 			}
-			if answer := answerName(buffer[:n], addresses()); answer != nil {
-				conn.WriteTo(answer, from)
+			if a := answer(buffer[:n], addresses()); a != nil {
+				conn.WriteTo(a, from)
 			}
 		}
 	}()
 	return conn.LocalAddr().String()
 }
 
-func answerName(query []byte, addresses []net.IP) []byte {
+func answer(query []byte, addresses []net.IP) []byte {
 	const header, typeA = 12, 1
 	end := header // of the question: a name of labels, type and class
 	for end < len(query) && query[end] != 0 {
@@ -45,12 +46,12 @@ func answerName(query []byte, addresses []net.IP) []byte {
 	if big.BigEndian.Uint16(query[end-4:]) != typeA {
 		addresses = nil // there is the name, without such addresses
 	}
-	answer := append([]byte(nil), query[:end]...)
-	answer[2], answer[3] = 0x84, 0 // an answer, no error
-	copy(answer[4:header], []byte{0, 1, 0, byte(len(addresses)), 0, 0, 0, 0})
+	a := append([]byte(nil), query[:end]...)
+	a[2], a[3] = 0x84, 0 // an answer, no error
+	copy(a[4:header], []byte{0, 1, 0, byte(len(addresses)), 0, 0, 0, 0})
 	for _, ip := range addresses {
-		answer = append(answer, 0xc0, header, 0, typeA, 0, 1, 0, 0, 0, 1, 0, 4)
-		answer = append(answer, ip...)
+		a = append(a, 0xc0, header, 0, typeA, 0, 1, 0, 0, 0, 1, 0, 4)
+		a = append(a, ip.To4()...)
 	}
-	return answer
+	return a
 }
