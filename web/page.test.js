@@ -8,6 +8,8 @@ import { Conversation } from "./page/conversation.js";
 import { contentOf, fileOf, kindOf } from "./page/data.js";
 import { parse } from "./page/format.js";
 import { Inbox } from "./page/inbox.js";
+import { seen } from "./page/reading.js";
+import { Rooms } from "./page/rooms.js";
 
 const message = (offset, from, data, fields = {}) => ({ topic: "lobby", offset, from, time: 1767225600000 + offset, data, ...fields });
 
@@ -158,15 +160,15 @@ test("unread messages are counted by person, and marks are written only where on
 	assert.deepEqual(shown(bob), ["bob: x", "me: to bob", "bob: x"]);
 
 	// Carol waits before bob: the one offset cannot move, so there is a mark.
-	assert.deepEqual(inbox.seen(bob, 4), { read: 0, mark: { kind: "mark", with: "bob", offset: 4 } });
+	assert.deepEqual(seen(inbox, bob, 4), { read: 0, mark: { kind: "mark", with: "bob", offset: 4 } });
 	assert.deepEqual(counts(), [0, 1]);
 	take(5, "me", { kind: "mark", with: "bob", offset: 4 });
 	assert.equal(inbox.people.has("me"), false);
 	take(6, "bob");
 	assert.deepEqual(counts(), [1, 1]);
 	// When carol is read, the offset moves to before what bob wrote since.
-	assert.deepEqual(inbox.seen(carol, 1), { read: 5, mark: null });
-	assert.deepEqual(inbox.seen(bob, 6), { read: 6, mark: null });
+	assert.deepEqual(seen(inbox, carol, 1), { read: 5, mark: null });
+	assert.deepEqual(seen(inbox, bob, 6), { read: 6, mark: null });
 	assert.deepEqual(counts(), [0, 0]);
 
 	// Another device has only the log: the same counts.
@@ -180,16 +182,150 @@ test("unread messages are counted by person, and marks are written only where on
 	assert.equal(other.unread(other.person("carol")).length, 2);
 });
 
-test("the newest list of rooms in the inbox is the user's, whatever comes later from the log", () => {
+test("lists of rooms count from the user only", () => {
 	const inbox = new Inbox("me");
 	const take = (offset, from, data, to) => inbox.take(message(offset, from, data, { topic: "@me", to }));
 	take(5, "me", { kind: "rooms", rooms: ["b"] });
-	take(3, "me", { kind: "rooms", rooms: ["a"] });
+	take(6, "me", { kind: "rooms", add: ["c"] });
 	take(7, "bob", { kind: "rooms", rooms: ["forged"] });
 	take(8, "me", { kind: "rooms", rooms: ["to", "bob"] }, "bob");
 	take(9, "me", { kind: "rooms", rooms: [1] });
-	assert.deepEqual(inbox.rooms, { names: ["b"], offset: 5 });
+	take(10, "me", { kind: "rooms", rooms: ["x"], upto: 11 });
+	assert.deepEqual(inbox.lists, [{ offset: 5, rooms: ["b"], upto: 5 }, { offset: 6, add: ["c"], drop: [] }]);
 	assert.deepEqual([...inbox.people.keys()].sort(), ["bob", "me"]); // what is no list is shown for what it is
 	inbox.restart(0);
-	assert.equal(inbox.rooms, null);
+	assert.deepEqual(inbox.lists, []);
+});
+
+// A log is an inbox that devices of one user share. What they publish is stored at once, and each hears of
+// it, and of the answer to what it published, when it pleases the test.
+class Log {
+	stored = [];
+	devices = [];
+
+	// device is one that has loaded the inbox, down to its message first, and remembers rooms.
+	device(remembered = [], first = 1) {
+		const d = { inbox: new Inbox("me"), rooms: new Map(), guessed: new Set(), heard: this.stored.length, answers: [] };
+		d.client = { publish: (topic, data) => new Promise((resolve) => {
+			const offset = this.stored.push(message(this.stored.length + 1, "me", data, { topic }));
+			d.answers.push(() => resolve({ offset }));
+		}) };
+		d.enter = (name) => {
+			d.guessed.delete(name);
+			if (d.rooms.has(name)) return;
+			d.rooms.set(name, { name });
+			d.list?.went(name, true);
+		};
+		d.leave = (name) => d.rooms.delete(name) && d.list?.went(name, false);
+		d.go = (c) => d.leave(c.name);
+		d.inbox.first = first;
+		for (const m of this.stored.slice(first - 1).reverse()) d.inbox.take(m);
+		for (const name of remembered) {
+			d.enter(name);
+			d.guessed.add(name);
+		}
+		d.list = new Rooms(d);
+		this.devices.push(d);
+		return d;
+	}
+
+	hear(d) {
+		if (d.heard === this.stored.length) return false;
+		d.inbox.take(this.stored[d.heard++]);
+		d.list.follow();
+		return true;
+	}
+
+	// settle lets all be heard and answered.
+	async settle() {
+		for (let busy = true; busy; ) {
+			await new Promise(setImmediate);
+			busy = false;
+			for (const d of this.devices) {
+				while (this.hear(d)) busy = true;
+				for (const answer of d.answers.splice(0)) answer(busy = true);
+			}
+		}
+	}
+}
+
+const roomsOf = (d) => [...d.rooms.keys()].sort().join();
+
+test("two devices that change the list of rooms at once both have their way", async () => {
+	const log = new Log();
+	const [desk, phone] = [log.device(["lobby", "den"]), log.device()];
+	await log.settle();
+	assert.equal(roomsOf(phone), "den,lobby");
+	desk.enter("attic");
+	desk.leave("den");
+	phone.enter("cellar");
+	phone.enter("attic");
+	await log.settle();
+	for (const d of [desk, phone]) assert.equal(roomsOf(d), "attic,cellar,lobby");
+	// Of one room, who came last counts, on both.
+	desk.leave("attic");
+	phone.leave("attic");
+	phone.enter("attic");
+	await log.settle();
+	assert.equal(roomsOf(desk), roomsOf(phone));
+	// A room that is left again before the node has answered stays left.
+	desk.enter("brief");
+	await new Promise(setImmediate);
+	desk.leave("brief");
+	await log.settle();
+	for (const d of [desk, phone]) assert.equal(d.rooms.has("brief"), false);
+});
+
+test("the list is what the inbox tells; what a browser remembers counts where it does not", async () => {
+	const log = new Log();
+	const desk = log.device(["attic", "lobby"]);
+	await log.settle();
+	desk.leave("attic");
+	await log.settle();
+	const phone = log.device(["attic", "old"]);
+	assert.equal(roomsOf(phone), "lobby");
+	// The log has lost its beginning.
+	const late = log.device(["attic", "old"], 2);
+	await log.settle();
+	for (const d of [desk, phone]) assert.equal(roomsOf(d), "lobby,old");
+	assert.equal(roomsOf(late), "old"); // attic was seen to be left
+});
+
+test("the list is written anew before its log forgets it, and loses nothing that is said at once", async () => {
+	const log = new Log();
+	const [desk, phone] = [log.device(["lobby", "den"]), log.device()];
+	await log.settle();
+	for (let i = 0; i < 499; i++) log.stored.push(message(log.stored.length + 1, "bob", { text: "hi" }, { topic: "@me" }));
+	const writes = () => log.stored.filter((m) => m.data.rooms).length;
+	while (log.hear(desk));
+	await new Promise(setImmediate); // desk writes all of it, and does not know yet
+	phone.leave("den");
+	await new Promise(setImmediate);
+	await log.settle();
+	assert.ok(writes() >= 1 && writes() <= 2);
+	assert.equal(roomsOf(desk), "lobby");
+	assert.equal(roomsOf(log.device([], 500)), "lobby"); // the beginning is gone
+});
+
+test("whatever happens in whatever order, devices agree in the end", async () => {
+	let seed = 7;
+	const random = (n) => (seed = (seed * 48271) % 2147483647) % n;
+	for (let round = 0; round < 200; round++) {
+		const log = new Log();
+		const devices = [log.device(["a"]), log.device(["b"]), log.device()];
+		for (let i = 0; i < 40; i++) {
+			const d = devices[random(3)];
+			const name = "abcdef"[random(6)];
+			const what = random(5);
+			if (what === 0) d.enter(name);
+			if (what === 1) d.leave(name);
+			if (what === 2) log.hear(d);
+			if (what === 3) d.answers.shift()?.();
+			if (what === 4) await new Promise(setImmediate);
+			if (random(60) === 0) for (let n = 0; n < 500; n++) log.stored.push(message(log.stored.length + 1, "bob", "hi", { topic: "@me" }));
+		}
+		await log.settle();
+		const [first, ...others] = [...devices, log.device()].map(roomsOf);
+		for (const other of others) assert.equal(other, first, `round ${round}`);
+	}
 });

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-//go:embed index.html page.css page/*.js icon.svg rookery.js rookery.d.ts
+//go:embed index.html page.css later.css page/*.js icon.svg rookery.js rookery.d.ts
 var files embed.FS
 
 // policy is the page's Content-Security-Policy (https://www.w3.org/TR/CSP3/): it runs our
@@ -44,10 +44,11 @@ const (
 
 // Handler serves the chat page at / and the files that it is made of.
 func Handler(tokens Tokens) http.Handler {
-	const script = "text/javascript; charset=utf-8"
+	const script, style = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 	assets := map[string]asset{
 		"/":             page(tokens),
-		"/page.css":     load("page.css", "text/css; charset=utf-8"),
+		"/page.css":     load("page.css", style),
+		"/later.css":    load("later.css", style),
 		"/icon.svg":     load("icon.svg", "image/svg+xml"),
 		"/rookery.js":   load("rookery.js", script).share(),
 		"/rookery.d.ts": load("rookery.d.ts", "application/typescript; charset=utf-8").share(),

@@ -37,6 +37,7 @@ func body(t *testing.T, r *http.Response) string {
 var files = withModules(map[string]string{
 	"/":             "text/html; charset=utf-8",
 	"/page.css":     "text/css; charset=utf-8",
+	"/later.css":    "text/css; charset=utf-8",
 	"/page/main.js": "text/javascript; charset=utf-8",
 	"/rookery.js":   "text/javascript; charset=utf-8",
 	"/rookery.d.ts": "application/typescript; charset=utf-8",

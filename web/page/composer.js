@@ -3,20 +3,18 @@
 import { banner } from "./banner.js";
 import { $, element, isolated } from "./dom.js";
 import { lasting } from "./keep.js";
+import { later } from "./later.js";
 import { snippet } from "./line.js";
 
-// pickEmoji offers emoji beside an element. Like files.js, the picker comes when it is first asked for.
-export function pickEmoji(beside, chosen) {
-	import("./emoji.js").then((emoji) => emoji.open(beside, chosen), (err) => banner(`No emoji: ${err.message}`, "failed"));
-}
+const emoji = later(() => import("./emoji.js"));
 
 export class Composer {
-	#chat = null;
-	#conversation = null;
+	chat = null;
+	conversation = null;
 	#context = null; // {kind: "reply" | "edit", item}
 	#text = $("text");
 	#shift = false; // with the newest key
-	#on; // {sending(change), sent(), last()}
+	#on; // {sending(change), sent(), typing(conversation), editLast()}
 
 	constructor(on) {
 		this.#on = on;
@@ -35,24 +33,21 @@ export class Composer {
 		});
 		text.addEventListener("input", () => {
 			this.#keepDraft();
-			if (text.value && this.#context?.kind !== "edit") this.#chat?.typing(this.#conversation);
+			if (text.value && this.#context?.kind !== "edit") this.#on.typing(this.conversation);
 		});
-		text.addEventListener("paste", (e) => this.#files(e, e.clipboardData.files));
-		document.addEventListener("dragover", (e) => this.#chat && e.preventDefault());
-		document.addEventListener("drop", (e) => this.#chat && this.#files(e, e.dataTransfer.files));
-		$("attach").addEventListener("click", () => $("file").click());
-		$("file").addEventListener("change", (e) => {
-			this.#files(e, [...$("file").files]);
-			$("file").value = "";
-		});
-		$("emoji").addEventListener("click", () => pickEmoji($("emoji"), (emoji) => this.#insert(emoji)));
+		$("emoji").addEventListener("click", () => this.pick($("emoji"), (emoji) => this.#insert(emoji)));
 		$("context-close").addEventListener("click", () => this.about(null));
+	}
+
+	// pick offers emoji beside an element.
+	pick(beside, chosen) {
+		emoji(({ open }) => open(beside, chosen));
 	}
 
 	// show begins with a conversation's draft.
 	show(chat, conversation) {
-		this.#chat = chat;
-		this.#conversation = conversation;
+		this.chat = chat;
+		this.conversation = conversation;
 		this.#context = null;
 		this.#showContext();
 		this.#text.value = conversation ? lasting.get(this.#draftKey()) : "";
@@ -62,7 +57,7 @@ export class Composer {
 	about(kind, item) {
 		const wasEdit = this.#context?.kind === "edit";
 		this.#context = kind ? { kind, item } : null;
-		if (kind === "edit") this.#text.value = this.#conversation.look(item).text;
+		if (kind === "edit") this.#text.value = this.conversation.look(item).text;
 		else if (wasEdit) this.#text.value = lasting.get(this.#draftKey());
 		this.#showContext();
 		this.#text.focus();
@@ -73,15 +68,15 @@ export class Composer {
 		$("context").hidden = !c;
 		if (!c) return;
 		const what = c.kind === "edit" ? ["Editing your message"] : ["Replying to ", isolated(c.item.message.from)];
-		$("context-text").replaceChildren(element("strong", "", ...what), ` ${snippet(this.#conversation, c.item)}`);
+		$("context-text").replaceChildren(element("strong", "", ...what), ` ${snippet(this.conversation, c.item)}`);
 	}
 
 	#draftKey() {
-		return `draft:${this.#chat.user}:${this.#conversation.name}`;
+		return `draft:${this.chat.user}:${this.conversation.name}`;
 	}
 
 	#keepDraft() {
-		if (this.#conversation && this.#context?.kind !== "edit") lasting.set(this.#draftKey(), this.#text.value);
+		if (this.conversation && this.#context?.kind !== "edit") lasting.set(this.#draftKey(), this.#text.value);
 	}
 
 	#key(e) {
@@ -94,10 +89,8 @@ export class Composer {
 			e.preventDefault();
 			this.about(null);
 		} else if (e.key === "ArrowUp" && !this.#text.value) {
-			const item = this.#on.last();
-			if (!item) return;
 			e.preventDefault();
-			this.about("edit", item);
+			this.#on.editLast();
 		}
 	}
 
@@ -111,11 +104,11 @@ export class Composer {
 	#say() {
 		const typed = this.#text.value.trim();
 		const text = typed.toWellFormed?.() ?? typed; // nodes refuse half a character
-		if (!text || !this.#chat) return;
+		if (!text || !this.chat) return;
 		const context = this.#context;
 		const data = { text };
 		if (context) {
-			const refers = this.#conversation.refer(context.item);
+			const refers = this.conversation.refer(context.item);
 			if (!refers) return banner("That message can no longer be referred to.", "failed");
 			Object.assign(data, { kind: context.kind, ...refers });
 		}
@@ -125,12 +118,12 @@ export class Composer {
 			this.#text.value = "";
 			this.#keepDraft();
 		}
-		this.#publish(data, text);
+		this.publish(data, text);
 	}
 
-	async #publish(data, text) {
-		const chat = this.#chat;
-		const conversation = this.#conversation;
+	// publish says something in the conversation that is shown.
+	async publish(data, text = "") {
+		const { chat, conversation } = this;
 		const key = this.#draftKey();
 		this.#on.sending(1);
 		try {
@@ -139,26 +132,11 @@ export class Composer {
 			await published;
 		} catch (err) {
 			if (!data.kind && !lasting.get(key)) lasting.set(key, text); // it is a draft again
-			if (chat !== this.#chat) return;
+			if (chat !== this.chat) return;
 			banner(`Not sent: “${(text || data.file?.name || "").slice(0, 80)}”: ${err.message}`, "failed");
-			if (conversation === this.#conversation && !this.#context) this.#text.value = lasting.get(key);
+			if (conversation === this.conversation && !this.#context) this.#text.value = lasting.get(key);
 		} finally {
-			if (chat === this.#chat) this.#on.sending(-1);
-		}
-	}
-
-	async #files(e, files) {
-		if (!files?.length || !this.#chat) return;
-		e.preventDefault();
-		for (const file of files) {
-			const chat = this.#chat;
-			try {
-				const { read } = await import("./files.js");
-				const data = await read(file, chat.client.maxFrame);
-				if (chat === this.#chat) this.#publish(data, "");
-			} catch (err) {
-				banner(err.message, "failed");
-			}
+			if (chat === this.chat) this.#on.sending(-1);
 		}
 	}
 }

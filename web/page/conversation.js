@@ -15,9 +15,6 @@ export class Conversation {
 	read = 0; // how far the user has read
 	first = 0; // the smallest offset that was loaded
 	more = false; // the log has older ones
-	readers = new Map(); // of others: user -> offset
-	typing = new Map(); // user -> until when
-	asking = false; // soon, how far others have read
 	#life = 0; // of the log: offsets of different epochs have nothing to do with each other
 	#step = 0;
 	#byRef = new Map(); // ref -> item, of this life
@@ -90,7 +87,6 @@ export class Conversation {
 		this.#life++;
 		this.#byRef.clear();
 		this.#changes.clear();
-		this.readers.clear();
 		this.head = after;
 		this.past = this.read = 0;
 		this.first = after + 1;
@@ -148,13 +144,6 @@ export class Conversation {
 		const ref = refOf(item.message, this.direct);
 		if (!ref || this.#byRef.get(ref) !== item) return null;
 		return this.direct ? { of: data.id, by: from } : { of: offset };
-	}
-
-	// seenBy lists who has read the newest message, besides those who are known to have written it.
-	seenBy(me) {
-		const last = this.newest;
-		if (!last || last.life !== this.#life) return [];
-		return [...this.readers].filter(([name, at]) => at >= last.offset && name !== me && name !== last.message.from).map(([name]) => name);
 	}
 }
 

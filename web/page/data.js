@@ -64,13 +64,17 @@ export function fileOf(file) {
 }
 
 // markOf and roomsOf read what this page writes into the own inbox: that a person's messages are
-// read, and which rooms the user is in.
+// read, and which rooms the user is in (rooms.js).
 export function markOf(data) {
 	if (!isObject(data) || data.kind !== "mark") return null;
 	return typeof data.with === "string" && Number.isSafeInteger(data.offset) ? data : null;
 }
 
-export function roomsOf(data) {
+export function roomsOf(data, offset) {
 	if (!isObject(data) || data.kind !== "rooms") return null;
-	return Array.isArray(data.rooms) && data.rooms.every((name) => typeof name === "string") ? data.rooms : null;
+	const { rooms, upto = offset, add = [], drop = [] } = data;
+	if (rooms) return isNames(rooms) && Number.isSafeInteger(upto) && upto <= offset ? { rooms, upto } : null;
+	return isNames(add) && isNames(drop) ? { add, drop } : null;
 }
+
+const isNames = (v) => Array.isArray(v) && v.every((name) => typeof name === "string");

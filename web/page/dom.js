@@ -1,4 +1,4 @@
-// dom.js: making elements. What others wrote reaches the page as text only.
+// dom.js: making elements, and when to draw. What others wrote reaches the page as text only.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -37,4 +37,24 @@ export function hue(name) {
 // bytes writes a size for people.
 export function bytes(n) {
 	return n < 1024 ? `${n} bytes` : n < 1 << 20 ? `${Math.ceil(n / 1024)} KB` : `${(n / (1 << 20)).toFixed(1)} MB`;
+}
+
+// What is asked for many times is done once, with the next frame of the screen.
+const due = new Set();
+let asked = false;
+
+export function soon(f) {
+	due.add(f);
+	if (asked) return;
+	asked = true;
+	// A hidden page gets no frames, and has no hurry.
+	if (document.hidden) setTimeout(run, 250);
+	else requestAnimationFrame(run);
+}
+
+function run() {
+	asked = false;
+	const now = [...due];
+	due.clear();
+	for (const f of now) f();
 }

@@ -14,8 +14,10 @@ export class Inbox {
 	read = 0;
 	first = 0; // the smallest offset that was loaded
 	more = false; // the log has older ones
-	rooms = null; // the user's: {names, offset} of the newest message that lists them
-	#marks = new Map(); // person -> offset
+	life = 0; // of the log
+	lists = []; // what was said of the user's rooms, until rooms.js takes it: {offset, …}
+	listed = 0; // the whole list of them that was loaded holds what was said up to here
+	marks = new Map(); // person -> offset
 
 	constructor(me) {
 		this.me = me;
@@ -36,21 +38,17 @@ export class Inbox {
 		this.head = Math.max(this.head, offset);
 		const own = from === this.me && !to ? data : null; // to oneself: what this page keeps here
 		const mark = markOf(own);
-		const rooms = roomsOf(own);
-		if (mark) this.#marks.set(mark.with, Math.max(mark.offset, this.#marks.get(mark.with) ?? 0));
-		if (rooms) this.list(rooms, offset);
+		const rooms = roomsOf(own, offset);
+		if (mark) this.marks.set(mark.with, Math.max(mark.offset, this.marks.get(mark.with) ?? 0));
+		if (rooms) this.lists.push({ offset, ...rooms });
+		if (rooms?.rooms) this.listed = Math.max(this.listed, rooms.upto);
 		if (mark || rooms) return { conversation: null, item: null };
 		const conversation = this.person(to ?? from);
 		return { conversation, item: conversation.take(message) };
 	}
 
-	// list takes a list of the user's rooms, if there is no newer one.
-	list(names, offset) {
-		if (!(this.rooms?.offset > offset)) this.rooms = { names, offset };
-	}
-
 	readUpTo({ person }) {
-		return Math.max(this.read, this.#marks.get(person) ?? 0);
+		return Math.max(this.read, this.marks.get(person) ?? 0);
 	}
 
 	// unread lists what a person wrote that was not read, newest first.
@@ -65,29 +63,16 @@ export class Inbox {
 		return found;
 	}
 
-	// seen marks a person as read up to an offset. It returns what to tell the node: how far the
-	// inbox is read now, and the mark to write; 0 and null where there is no need.
-	seen(conversation, offset) {
-		this.#marks.set(conversation.person, Math.max(offset, this.#marks.get(conversation.person) ?? 0));
-		let upTo = this.head;
-		for (const other of this.people.values()) {
-			const oldest = this.unread(other).at(-1);
-			if (oldest) upTo = Math.min(upTo, oldest - 1);
-		}
-		const mark = upTo < offset ? { kind: "mark", with: conversation.person, offset } : null;
-		const read = upTo > this.read ? upTo : 0;
-		this.read = Math.max(this.read, upTo);
-		return { read, mark };
-	}
-
 	// restart begins a new life of the log.
 	restart(after) {
 		this.head = after;
 		this.read = 0;
 		this.first = after + 1;
 		this.more = false;
-		this.rooms = null;
-		this.#marks.clear();
+		this.life++;
+		this.lists = [];
+		this.listed = 0;
+		this.marks.clear();
 		for (const c of this.people.values()) c.restart(after);
 	}
 

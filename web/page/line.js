@@ -2,9 +2,11 @@
 
 import { bytes, button, count, element, hue, isolated } from "./dom.js";
 import { formatted } from "./format.js";
+import { later } from "./later.js";
 
 const TOGETHER = 5 * 60_000; // messages of one user within this stand under one name, in ms
 const LARGEST = 320; // pixels of a picture's longer side
+const saving = later(() => import("./files.js"));
 
 // fill makes what a line shows. Chosen is what happens at a click: {react, quoted}.
 export function fill(line, conversation, item, me, chosen) {
@@ -114,15 +116,6 @@ function picture(file) {
 	return img;
 }
 
-// download gives a file of any type as bytes, which the browser saves and never shows.
 function download(file) {
-	return button("file", "", `⤓ ${file.name} (${bytes(file.size)})`, () => {
-		const content = Uint8Array.from(atob(file.base64), (c) => c.charCodeAt(0));
-		const url = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
-		const a = element("a");
-		a.href = url;
-		a.download = file.name;
-		a.click();
-		setTimeout(() => URL.revokeObjectURL(url), 10_000);
-	});
+	return button("file", "", `⤓ ${file.name} (${bytes(file.size)})`, () => saving(({ save }) => save(file)));
 }

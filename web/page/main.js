@@ -2,15 +2,15 @@
 
 import { banner } from "./banner.js";
 import { Chat } from "./chat.js";
-import { Composer, pickEmoji } from "./composer.js";
-import { forget, take, visitor } from "./door.js";
-import { $, count } from "./dom.js";
-import { soon } from "./frame.js";
+import { Composer } from "./composer.js";
+import { $, count, soon } from "./dom.js";
 import { lasting, list, passing } from "./keep.js";
+import { later, prefetch } from "./later.js";
 import { snippet } from "./line.js";
 import { Nav } from "./nav.js";
-import { notify, setTitle } from "./notify.js";
 import { View } from "./view.js";
+
+const MESSAGES = 3000; // at most, from entering a room to its first message, in ms
 
 const main = document.querySelector("main");
 let chat = null;
@@ -24,20 +24,52 @@ const view = new View({
 	older: (c) => chat.older(c),
 	failed: (err) => banner(`Earlier messages could not be loaded: ${err.message}`, "failed"),
 	read,
-	may,
-	act,
-	react,
+	react: (...what) => acting((actions) => actions.react(...what)),
+	shown: settle,
 });
 const composer = new Composer({
 	sending(change) {
 		waiting += change;
 		if (!chat?.client.connected && waiting > 0) showLost();
 	},
-	sent: () => view.toNewest(),
-	last: () => current?.items.findLast((item) => item.message && may("edit", item)),
+	sent() {
+		below?.said();
+		view.toNewest();
+	},
+	typing: (c) => below?.typing(c),
+	editLast: () => acting((actions) => actions.editLast()),
 });
 
+// --- What comes later.
+
+const notifying = later(() => import("./notify.js"));
+const helping = later(() => import("./help.js"));
+const help = () => helping(({ open }) => open());
+later(async () => (await import("./keys.js")).keys({ current: () => current?.name, open, drawer, help }));
+const acting = later(async () => new (await import("./actions.js")).Actions(view, composer));
+later(async () => (await import("./files.js")).accept(composer));
+let side = null;
+const beside = later(async () => (side = await import("./people.js")) && refresh());
+let Below = null;
+let below = null; // of this chat
+later(async () => ({ Below } = await import("./below.js")) && refresh());
+
+// settle is for when the first messages are there, or there are none: it is time for the rest.
+function settle() {
+	prefetch();
+	chat?.settle();
+}
+
 // --- Coming and going.
+
+// Who comes in: by a name, unless the node wants to see a token.
+$("name").value = lasting.get("name");
+const named = {
+	visitor: () => ({ user: $("name").value.trim().normalize("NFC") }),
+	take: () => (named.visitor().user ? "" : "Who are you?"),
+	forget() {},
+};
+const { visitor, take, forget } = document.body.dataset.tokens ? await import("./token.js") : named;
 
 function enter() {
 	const { user, token } = visitor();
@@ -63,6 +95,7 @@ function end() {
 	const old = chat;
 	chat = current = null; // first: what comes now is not for this page any more
 	old?.close();
+	below = below?.show(null);
 	waiting = 0;
 	composer.show(null, null);
 }
@@ -72,9 +105,9 @@ function door(why = "") {
 	passing.set("in", "");
 	main.hidden = true;
 	$("door").hidden = false;
-	setTitle("Rookery");
+	document.title = "Rookery";
 	banner(why, why ? "failed" : "");
-	$($("name-label").hidden ? "token" : $("name").value ? "enter" : "name").focus();
+	[...$("door").querySelectorAll("input, button")].find((e) => !e.value && e.checkVisibility()).focus();
 }
 
 function signOut() {
@@ -93,7 +126,7 @@ function open(name) {
 	main.dataset.kind = current.direct ? "person" : name === "*" ? "everyone" : "room";
 	$("leave").hidden = main.dataset.kind !== "room";
 	drawer(false);
-	setTitle(`${$("title").textContent} · Rookery`);
+	document.title = `${$("title").textContent} · Rookery`;
 	composer.show(chat, current);
 	$("say").hidden = current.direct && !current.person;
 	view.show(current, chat.user);
@@ -139,19 +172,23 @@ const told = {
 		if (message.from === chat.user) return;
 		const text = snippet(c, item);
 		const where = c.direct ? "" : c === chat.everyone ? "Everyone" : c.name;
-		notify({ from: message.from || "The server", where, text, tag: c.name }, () => open(c.name));
-		if (c === current) heard.push(`${message.from || "The server"}: ${text}`);
+		const from = message.from || "The server";
+		if (document.hidden) notifying(({ notify }) => notify({ from, where, text, tag: c.name }, () => open(c.name)));
+		if (c === current) heard.push(`${from}: ${text}`);
 	},
 	change: () => soon(refresh),
 	people: () => soon(refresh),
 	entered({ conversation: c }) {
+		below?.ask(c);
 		if (c === current && c.read > 0 && c.head > c.read) view.divide(c.read);
 		if (c === current) toPlace();
+		setTimeout(settle, c.head > 0 ? MESSAGES : 0);
 		keepRooms();
 		soon(refresh);
 	},
 	connected({ resumed, missed, whole, renamed }) {
 		if (renamed) open(current.name);
+		if (main.dataset.kind !== "room") settle();
 		soon(refresh);
 		if (!resumed) return banner("");
 		if (!whole) return; // missing tells
@@ -199,8 +236,9 @@ function refresh() {
 	if (!chat || !current) return;
 	view.render();
 	nav.show(chat, current);
-	nav.people(chat, current);
-	below();
+	nav.head(chat, current);
+	side?.people(chat, current);
+	if (Below) (below ??= new Below(chat)).show(current);
 	if (view.following) read(current);
 	if (heard.length > 0) {
 		$("live").textContent = heard.length > 3 ? `${heard.length} new messages` : heard.join(". ");
@@ -208,59 +246,18 @@ function refresh() {
 	}
 }
 
-// below tells under the log who is typing, and who has seen the newest message.
-function below() {
-	const now = Date.now();
-	const typing = [...current.typing].filter(([, until]) => until > now).map(([name]) => name);
-	const seen = current.direct ? [] : current.seenBy(chat.user);
-	const names = (all) => (all.length > 3 ? `${all.slice(0, 3).join(", ")} and ${all.length - 3} more` : all.join(", "));
-	const put = (id, text) => $(id).textContent !== text && ($(id).textContent = text);
-	put("typing", typing.length > 0 ? `${names(typing)} ${typing.length === 1 ? "is" : "are"} typing…` : "");
-	put("seen", seen.length > 0 ? `Seen by ${names(seen)}` : "");
-}
-
 function read(c) {
-	if (!document.hidden && c === current) chat.seen(c);
-}
-
-// --- What is done with messages.
-
-function may(what, item) {
-	if (item.message.topic === "*" || !current.refer(item)) return false;
-	const { deleted, raw, file } = current.look(item);
-	if (deleted) return false;
-	if (what === "delete") return item.message.from === chat.user;
-	if (what === "edit") return item.message.from === chat.user && !raw && !file;
-	return true;
-}
-
-function act(what, item, beside) {
-	if (what === "reply" || what === "edit") composer.about(what, item);
-	if (what === "react") pickEmoji(beside, (emoji) => react(item, emoji, true));
-	if (what !== "delete") return;
-	const sure = $("sure");
-	$("sure-text").textContent = snippet(current, item);
-	sure.returnValue = "";
-	sure.onclose = () => sure.returnValue === "yes" && change(item, { kind: "delete" });
-	sure.showModal();
-}
-
-function react(item, emoji, on) {
-	change(item, { kind: "reaction", emoji, on });
-}
-
-function change(item, data) {
-	const refers = current.refer(item);
-	if (!refers) return;
-	chat.say(current, { ...data, ...refers }).catch((err) => banner(`Not sent: ${err.message}`, "failed"));
+	if (!document.hidden && c === current) chat.reading?.seen(c);
 }
 
 // --- The page's own controls.
 
-// drawer opens and closes the lists where they have no place beside the log.
+// drawer opens and closes the lists where they have no place beside the log. It tells whether they were open.
 function drawer(open) {
+	const was = main.classList.contains("open");
 	main.classList.toggle("open", open);
 	$("menu").setAttribute("aria-expanded", open);
+	return was;
 }
 
 function addressed() {
@@ -270,41 +267,6 @@ function addressed() {
 		return "";
 	}
 }
-
-// step opens the conversation above or below the current one; with news only, where there are any.
-function step(by, newsOnly) {
-	const names = [...$("nav").querySelectorAll("#rooms button, #directs button")].filter((b) => !newsOnly || b.querySelector(".count") || b.dataset.name === current.name);
-	const i = names.findIndex((b) => b.dataset.name === current.name);
-	const to = names[(i + by + names.length) % names.length];
-	if (to) open(to.dataset.name);
-}
-
-const keys = {
-	"Alt+ArrowUp": () => step(-1),
-	"Alt+ArrowDown": () => step(1),
-	"Alt+Shift+ArrowUp": () => step(-1, true),
-	"Alt+Shift+ArrowDown": () => step(1, true),
-	"Ctrl+k": () => (drawer(true), $("to").focus()),
-	"Ctrl+/": () => $("help").showModal(),
-};
-
-document.addEventListener("keydown", (e) => {
-	if (!chat || document.querySelector("dialog[open]")) return;
-	const name = `${e.ctrlKey || e.metaKey ? "Ctrl+" : ""}${e.altKey ? "Alt+" : ""}${e.shiftKey && e.altKey ? "Shift+" : ""}${e.key}`;
-	const typing = /^(INPUT|TEXTAREA)$/.test(e.target.tagName);
-	const f = keys[name] ?? (e.key === "?" && !typing ? keys["Ctrl+/"] : null);
-	if (f) {
-		e.preventDefault();
-		f();
-	} else if (e.key === "Escape" && !e.defaultPrevented) {
-		if (main.classList.contains("open")) {
-			drawer(false);
-			$("menu").focus();
-		} else {
-			$("text").focus();
-		}
-	}
-});
 
 $("door").addEventListener("submit", (e) => {
 	e.preventDefault();
@@ -316,14 +278,11 @@ $("out").addEventListener("click", signOut);
 $("renew").addEventListener("close", () => $("renew").returnValue === "out" && signOut());
 $("leave").addEventListener("click", () => leaveRoom(current));
 $("menu").addEventListener("click", () => {
-	drawer(!main.classList.contains("open"));
-	if (main.classList.contains("open")) $("rooms").querySelector("button")?.focus();
+	if (drawer(!main.classList.contains("open"))) return;
+	$("rooms").querySelector("button")?.focus();
 });
-$("online").addEventListener("click", () => {
-	const shown = main.classList.toggle("people");
-	$("online").setAttribute("aria-expanded", shown);
-});
-$("shortcuts").addEventListener("click", () => $("help").showModal());
+$("online").addEventListener("click", () => beside(() => (side.toggle(), refresh())));
+$("shortcuts").addEventListener("click", help);
 $("go").addEventListener("submit", (e) => {
 	e.preventDefault();
 	const name = $("to").value.trim().normalize("NFC").replace(/^#/, "");

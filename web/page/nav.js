@@ -55,24 +55,11 @@ export class Nav {
 		if (focused !== null) [...list.querySelectorAll("button")].find((b) => b.dataset.name === focused)?.focus();
 	}
 
-	// people draws who is in a room.
-	people(chat, c) {
-		const roster = c && !c.direct ? chat.client.roster(c.name) : null;
-		const of = roster && c.name !== "*" ? roster.members.slice(0, LISTED) : [];
-		const online = c?.direct ? whether(isHere(chat.client.roster("*"), c.person)) : roster ? `${roster.online} online` : "";
+	// head tells beside the title how many are in a room, or whether a person is there.
+	head(chat, c) {
+		const roster = chat.client.roster(c.direct ? "*" : c.name);
+		const online = c.direct ? whether(isHere(roster, c.person)) : roster ? `${roster.online} online` : "";
 		if ($("online").textContent !== online) $("online").textContent = online;
-		const more = roster && c.name !== "*" ? roster.online - of.length : 0;
-		const key = JSON.stringify([c?.name, of, more]);
-		if (this.#drawn.get("people") === key) return;
-		this.#drawn.set("people", key);
-		const items = of.map((name) => {
-			const li = element("li", "", isolated(name), name === chat.user ? " (you)" : "");
-			li.dataset.user = li.title = name;
-			li.style.setProperty("--hue", hue(name));
-			return li;
-		});
-		if (more > 0) items.push(element("li", "", `and ${more} more`));
-		$("people").replaceChildren(...items);
 	}
 }
 

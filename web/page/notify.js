@@ -5,30 +5,27 @@ import { $ } from "./dom.js";
 import { lasting } from "./keep.js";
 
 const possible = "Notification" in window && window.isSecureContext;
-let title = "Rookery";
 let unseen = 0;
 let wanted = lasting.get("notify") === "yes";
 
 const granted = () => possible && Notification.permission === "granted";
 
 function show() {
-	document.title = unseen > 0 ? `(${unseen}) ${title}` : title;
 	const on = wanted && granted();
 	$("notify").hidden = !possible;
 	$("notify").setAttribute("aria-pressed", on);
 	$("notify").textContent = on ? "Notifications on" : "Notify me";
 }
 
-export function setTitle(text) {
-	title = text;
-	show();
+function count(n) {
+	unseen = n;
+	document.title = (n > 0 ? `(${n}) ` : "") + document.title.replace(/^\(\d+\) /, "");
 }
 
 // notify tells of a message, and calls open when the user wants to see it.
 export function notify({ from, where, text, tag }, open) {
 	if (!document.hidden) return;
-	unseen++;
-	show();
+	count(unseen + 1);
 	if (!wanted || !granted()) return;
 	try {
 		const n = new Notification(where ? `${from} in ${where}` : from, { body: text.slice(0, 200), tag, icon: "/icon.svg" });
@@ -42,11 +39,7 @@ export function notify({ from, where, text, tag }, open) {
 	}
 }
 
-document.addEventListener("visibilitychange", () => {
-	if (document.hidden) return;
-	unseen = 0;
-	show();
-});
+document.addEventListener("visibilitychange", () => document.hidden || count(0));
 
 // The browser asks the user, so it is done when the user has asked for it.
 $("notify").addEventListener("click", async () => {

@@ -1,9 +1,8 @@
 // view.js: the log of one conversation on the screen. The page holds a window of its items,
 // never all: lines come and go at both ends as the reader scrolls.
 
-import { $, element } from "./dom.js";
+import { $, element, soon } from "./dom.js";
 import { fill, place } from "./line.js";
-import { soon } from "./frame.js";
 
 const MOST = 240; // lines on the page
 const STEP = 60; // lines that come at once
@@ -19,9 +18,8 @@ export class View {
 	#lo = 0; // the window of items, by their indexes
 	#hi = 0;
 	#freshAfter = 0;
-	#on; // {hasOlder, older, act, read}
+	#on; // {hasOlder, older, failed, read, react, shown}
 	#put = -1; // where we scrolled to: what comes to another place, the reader scrolled
-	#actions = $("actions");
 	#loading = false;
 	#marked = false; // the time of the first message is told
 
@@ -31,24 +29,12 @@ export class View {
 		log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
 		new ResizeObserver(() => this.following && this.#toEnd()).observe(log);
 		$("newest").addEventListener("click", () => this.toNewest());
-		// The message under the pointer, else the one with the focus.
-		const messageOf = (e) => e?.closest?.("#log .message");
-		log.addEventListener("pointerover", (e) => this.#offer(messageOf(e.target) ?? messageOf(document.activeElement)));
-		log.addEventListener("pointerleave", () => this.#offer(messageOf(document.activeElement)));
-		log.addEventListener("focusin", (e) => this.#offer(messageOf(e.target)));
-		log.addEventListener("keydown", (e) => this.#key(e));
-		this.#actions.addEventListener("click", (e) => {
-			const what = e.target.closest("button")?.dataset.act;
-			const item = this.#itemOf(this.#actions.parentElement);
-			if (what && item) this.#on.act(what, item, e.target);
-		});
 	}
 
 	// show begins with a conversation, at its newest line.
 	show(conversation, me) {
 		this.conversation = conversation;
 		this.#me = me;
-		this.#offer(null);
 		this.#lines.clear();
 		this.#log.replaceChildren();
 		this.#freshAfter = 0;
@@ -140,13 +126,13 @@ export class View {
 		}
 		for (const [item, { line }] of this.#lines) {
 			if (stay.has(item)) continue;
-			if (line.contains(this.#actions)) this.#offer(null);
 			line.remove();
 			this.#lines.delete(item);
 		}
 		if (stay.size > 0 && !this.#marked) {
 			performance.mark("first-message");
 			this.#marked = true;
+			this.#on.shown();
 		}
 		$("newest").hidden = this.following || this.#atBottom();
 		if (this.following) this.#toEnd();
@@ -158,14 +144,14 @@ export class View {
 	#refill(known, item) {
 		const { line } = known;
 		const focused = line.contains(document.activeElement) && line !== document.activeElement;
-		const offered = line.contains(this.#actions);
+		const bar = line.querySelector("#actions");
 		fill(line, this.conversation, item, this.#me, {
 			react: (i, emoji, on) => this.#on.react(i, emoji, on),
 			quoted: (i) => this.goTo(i.offset),
 		});
 		known.version = item.version;
 		known.before = undefined;
-		if (offered) line.append(this.#actions);
+		if (bar) line.append(bar);
 		if (focused) line.focus({ preventScroll: true });
 	}
 
@@ -239,44 +225,7 @@ export class View {
 		this.#put = this.#log.scrollTop;
 	}
 
-	// --- What can be done with a message: one toolbar, which goes to where it is asked for.
-
-	#itemOf(line) {
-		return this.#items.get(line) ?? null;
-	}
-
-	#offer(line) {
-		const item = line && this.#itemOf(line);
-		const bar = this.#actions;
-		if (line && bar.parentElement === line && !bar.hidden) return;
-		if (!item?.message || !this.#on.may("reply", item)) {
-			bar.hidden = true;
-			if (!bar.contains(document.activeElement)) $("log").after(bar);
-			return;
-		}
-		for (const b of bar.children) b.hidden = !this.#on.may(b.dataset.act, item);
-		bar.hidden = false;
-		line.append(bar);
-	}
-
-	#key(e) {
-		if (e.altKey || e.ctrlKey || e.metaKey) return;
-		const line = e.target.closest?.("#log > *");
-		const lines = this.#log.children;
-		const step = { ArrowUp: -1, ArrowDown: 1 }[e.key];
-		if (step && (e.target === this.#log || e.target === line)) {
-			e.preventDefault();
-			const beside = (l) => (step < 0 ? l.previousElementSibling : l.nextElementSibling);
-			let to = line ? beside(line) : step < 0 ? lines[lines.length - 1] : lines[0];
-			while (to?.classList.contains("quiet")) to = beside(to);
-			to?.focus({ preventScroll: true });
-			to?.scrollIntoView({ block: "nearest" });
-			return;
-		}
-		const act = { r: "reply", e: "edit", Delete: "delete", "+": "react" }[e.key];
-		const item = line && this.#itemOf(line);
-		if (!act || !item?.message || e.target !== line || !this.#on.may(act, item)) return;
-		e.preventDefault();
-		this.#on.act(act, item, line);
+	itemOf(line) {
+		return this.#items.get(line);
 	}
 }

@@ -1,21 +1,24 @@
-// door.js: who comes in: by a name, or by a token where the node wants one. A token is kept for
-// this window, and stands in no address.
+// token.js: who comes in where the node takes tokens: by a token, or by a name where that will do. A token
+// is kept for this window, and stands in no address.
 
-import { $ } from "./dom.js";
-import { lasting, passing } from "./keep.js";
+import { $, element } from "./dom.js";
+import { passing } from "./keep.js";
+import { styled } from "./later.js";
 
-const { tokens } = document.body.dataset; // "only", "too", or undefined where names will do
+const only = document.body.dataset.tokens === "only"; // nobody comes in by a name
 let token = passing.get("token");
 let user = ""; // whom it is for
 let fresh = null; // the promise of another one
 
-$("token-label").hidden = !tokens;
-$("name-label").hidden = tokens === "only";
-$("name").value = lasting.get("name");
+const field = element("input");
+Object.assign(field, { id: "token", type: "password", autocomplete: "off" });
+const named = $("name").parentElement;
+named.hidden = only;
+named.after(element("label", "", "Token that says who you are ", field));
 
 // visitor tells who wants to come in: a user's name, and whether a token says so.
 export function visitor() {
-	if (!token) return { user: $("name").value.trim().normalize("NFC") };
+	if (!token) return { user: only ? "" : $("name").value.trim().normalize("NFC") };
 	user = userOf(token);
 	fresh = null;
 	return { user, token: renewed };
@@ -23,12 +26,11 @@ export function visitor() {
 
 // take reads the form: a token of this visit goes before a name. It returns what is wrong.
 export function take() {
-	const pasted = $("token").value.trim();
-	if (!pasted && !visitor().user) return tokens === "only" ? "A token is needed here." : "Who are you?";
-	if (!pasted) return "";
+	const pasted = field.value.trim();
+	if (!pasted) return visitor().user ? "" : only ? "A token is needed here." : "Who are you?";
 	if (!userOf(pasted)) return "This is no token: it should have three parts with dots between them, and say who you are.";
 	keep(pasted);
-	$("token").value = "";
+	field.value = "";
 	return "";
 }
 
@@ -50,6 +52,7 @@ function renewed() {
 
 function ask(resolve) {
 	const dialog = $("renew");
+	if (!dialog.firstChild) fill(dialog);
 	dialog.onclose = () => {
 		const pasted = $("fresh").value.trim();
 		$("fresh").value = "";
@@ -63,6 +66,25 @@ function ask(resolve) {
 	};
 	$("renew-why").textContent = "";
 	dialog.showModal();
+}
+
+function fill(dialog) {
+	const make = (tag, text, attributes) => {
+		const e = element(tag, "", text);
+		for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
+		return e;
+	};
+	const form = make("form", "", { method: "dialog" });
+	form.append(
+		make("h2", "Your token has expired", { id: "renew-title" }),
+		make("p", "Paste another one to go on. Nothing is lost, not even what you have begun to write.", {}),
+		make("input", "", { id: "fresh", type: "password", autocomplete: "off", "aria-label": "Token", placeholder: "Token" }),
+		make("p", "", { id: "renew-why", role: "alert" }),
+		make("button", "Go on", { class: "primary" }),
+		" ",
+		make("button", "Sign out", { value: "out" }),
+	);
+	dialog.append(form);
 }
 
 // userOf reads whom a token is for; "" when it is none. Whether it is good the node judges.
