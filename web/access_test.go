@@ -165,11 +165,11 @@ func TestAxe(t *testing.T) {
 		await client.publish("lobby", { percent: "88%" });
 		await client.publish("@alice", "unread");
 	})`)
+	p.say("mine") // which goes to the newest lines: before there are too many
 	p.Do(`Promise.all(Array.from("abcdefghijklmnopqrstuvwxyz", (c) => as(c + "olour", async (client) => {
 		await client.join("lobby");
 		await client.publish("lobby", "my name has a colour");
 	})))`)
-	p.say("mine")
 	p.Until(`shown(".message").length >= 32 && count("@bob") === 1`)
 	p.Click("#online")
 	p.act(1, "reply")

@@ -188,10 +188,12 @@ func (p *page) prepare() {
 	})`)
 }
 
+// enter goes into a room, and waits for what the page loads after its first messages.
 func (p *page) enter(name string) {
 	p.t.Helper()
 	p.Type("#name", name)
 	p.Click("#enter")
+	p.Until(`performance.getEntriesByName("whole").length > 0`)
 }
 
 // say types a text and sends it with the Enter key.

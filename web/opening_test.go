@@ -87,7 +87,6 @@ func TestOpening(t *testing.T) {
 		Later     bool
 		Raw, Sent int
 	}
-	p.Until(`performance.getEntriesByType("resource").some((e) => e.name.endsWith("/page/files.js"))`)
 	ask(t, p, `(() => {
 		const shown = performance.getEntriesByName("first-message")[0].startTime;
 		return [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map((e) =>

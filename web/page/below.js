@@ -4,6 +4,7 @@ import { $, soon } from "./dom.js";
 
 const TYPING = 6000; // a signal of typing holds so long, in ms …
 const AGAIN = 3000; // … and is repeated after this
+const LONG = 20; // characters of a name
 const CROWD = 100; // people of a room of whom we ask how far they have read …
 const ASK_AGAIN = 1000; // … when somebody came, so much later at least, in ms
 
@@ -107,5 +108,6 @@ export class Below {
 	};
 }
 
-const names = (all) => (all.length > 3 ? `${all.slice(0, 3).join(", ")} and ${all.length - 3} more` : all.join(", "));
+const short = (name) => ([...name].length > LONG ? `${[...name].slice(0, LONG).join("")}…` : name);
+const names = (all) => all.slice(0, 3).map(short).join(", ") + (all.length > 3 ? ` and ${all.length - 3} more` : "");
 const put = (id, text) => $(id).textContent !== text && ($(id).textContent = text);

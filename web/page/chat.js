@@ -4,8 +4,8 @@
 //   message {conversation, item}   something was said
 //   change {conversation}          anything about one is different now
 //   people                         who is online
-//   connected {missed} · lost · missing {conversation, missing}   the connection
-//   removed {conversation, error}  we are not in a room any more
+//   connected {resumed, missed, whole, renamed} · lost {code} · missing text   the connection
+//   entered · gone · removed {conversation, error}   a room; left elsewhere; not in it any more
 //   over {code, error}             there is no coming back
 
 import { connect } from "../rookery.js";
@@ -208,12 +208,11 @@ export class Chat {
 		if (!log || e.recovered) return;
 		const missing = e.reason === "trimmed" ? e.after - log.head : 0; // 0: nobody knows
 		if (e.reason === "epoch") log.restart(e.after);
-		const many = missing > 0 ? `${missing} messages are` : "Messages are";
-		const text = `${many} missing here: the server does not have them any more.`;
-		for (const c of own ? this.inbox.people.values() : [log]) if (c.items.length > 0) c.note(text, { kind: "missing" });
+		const text = (where) => `${missing > 0 ? missing : "Some"} messages are missing ${where}: the server does not have them any more.`;
+		for (const c of own ? this.inbox.people.values() : [log]) if (c.items.length > 0) c.note(text("here"), { kind: "missing" });
 		log.head = Math.max(log.head, e.offset); // after the notes, which stand before what comes now
 		if (own && e.reason === "epoch") this.#list?.restart();
-		this.#tell("missing", { conversation: own ? null : log, missing });
+		this.#tell("missing", text(own ? "among your direct messages" : `in ${log.name}`));
 	}
 
 	#read({ topic, from, offset }) {

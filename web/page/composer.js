@@ -7,6 +7,7 @@ import { later } from "./later.js";
 import { snippet } from "./line.js";
 
 const emoji = later(() => import("./emoji.js"));
+const files = later(() => import("./files.js"));
 
 export class Composer {
 	chat = null;
@@ -34,6 +35,14 @@ export class Composer {
 		text.addEventListener("input", () => {
 			this.#keepDraft();
 			if (text.value && this.#context?.kind !== "edit") this.#on.typing(this.conversation);
+		});
+		text.addEventListener("paste", (e) => this.#files(e, e.clipboardData.files));
+		document.addEventListener("dragover", (e) => this.chat && e.preventDefault());
+		document.addEventListener("drop", (e) => this.#files(e, e.dataTransfer.files));
+		$("attach").addEventListener("click", () => $("file").click());
+		$("file").addEventListener("change", (e) => {
+			this.#files(e, $("file").files);
+			$("file").value = "";
 		});
 		$("emoji").addEventListener("click", () => this.pick($("emoji"), (emoji) => this.#insert(emoji)));
 		$("context-close").addEventListener("click", () => this.about(null));
@@ -112,7 +121,6 @@ export class Composer {
 			if (!refers) return banner("That message can no longer be referred to.", "failed");
 			Object.assign(data, { kind: context.kind, ...refers });
 		}
-		this.#text.value = "";
 		this.about(null);
 		if (context?.kind !== "edit") {
 			this.#text.value = "";
@@ -138,5 +146,12 @@ export class Composer {
 		} finally {
 			if (chat === this.chat) this.#on.sending(-1);
 		}
+	}
+
+	#files(e, list) {
+		if (!list?.length || !this.chat) return;
+		e.preventDefault();
+		const all = [...list];
+		files(({ send }) => send(this, all));
 	}
 }

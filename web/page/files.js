@@ -1,35 +1,22 @@
 // files.js: pictures and files, sent and taken as the data of a message.
 
 import { banner } from "./banner.js";
-import { $, bytes, element } from "./dom.js";
+import { bytes, element } from "./dom.js";
 
 const ROOM = 1024; // bytes of a frame for all that is not the file
 const SHRUNK = [1600, 1200, 900, 640, 480, 320]; // pixels to try for a picture that is too large
 
-// accept lets the composer say what is pasted, dropped and chosen.
-export function accept(composer) {
-	const take = async (e, list) => {
-		const { chat } = composer;
-		const files = [...(list ?? [])];
-		if (files.length === 0 || !chat) return;
-		e.preventDefault();
-		for (const file of files) {
-			try {
-				const data = await read(file, chat.client.maxFrame);
-				if (chat === composer.chat) composer.publish(data);
-			} catch (err) {
-				banner(err.message, "failed");
-			}
+// send says files in the conversation that is shown.
+export async function send(composer, files) {
+	const { chat } = composer;
+	for (const file of files) {
+		try {
+			const data = await read(file, chat.client.maxFrame);
+			if (chat === composer.chat) composer.publish(data);
+		} catch (err) {
+			banner(err.message, "failed");
 		}
-	};
-	$("text").addEventListener("paste", (e) => take(e, e.clipboardData.files));
-	document.addEventListener("dragover", (e) => composer.chat && e.preventDefault());
-	document.addEventListener("drop", (e) => take(e, e.dataTransfer.files));
-	$("attach").addEventListener("click", () => $("file").click());
-	$("file").addEventListener("change", (e) => {
-		take(e, $("file").files);
-		$("file").value = "";
-	});
+	}
 }
 
 // most is how large a file may be: base64 makes four characters of three bytes.

@@ -18,12 +18,14 @@ export function later(load) {
 				banner(`A part of this page did not come: ${err.message}`, "failed");
 			},
 		);
-	all.push(() => get().catch(() => (loading = style = null)));
+	all.push(() => get().then(null, () => (loading = style = null)));
 	return use;
 }
 
 export function prefetch() {
-	(window.requestIdleCallback ?? setTimeout)(() => all.splice(0).forEach((get) => get()));
+	if (all.length === 0) return;
+	const idle = window.requestIdleCallback ?? setTimeout;
+	idle(() => Promise.all(all.splice(0).map((get) => get())).then(() => performance.mark("whole")), { timeout: 1000 });
 }
 
 export function styled() {

@@ -22,6 +22,7 @@ export function fill(line, conversation, item, me, chosen) {
 	line.classList.toggle("deleted", Boolean(deleted));
 
 	const name = element("span", "from", isolated(from));
+	name.title = from;
 	const body = element("div", "body");
 	const said = element("span", raw ? "raw" : "");
 	said.dir = "auto";

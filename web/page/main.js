@@ -47,7 +47,6 @@ const helping = later(() => import("./help.js"));
 const help = () => helping(({ open }) => open());
 later(async () => (await import("./keys.js")).keys({ current: () => current?.name, open, drawer, help }));
 const acting = later(async () => new (await import("./actions.js")).Actions(view, composer));
-later(async () => (await import("./files.js")).accept(composer));
 let side = null;
 const beside = later(async () => (side = await import("./people.js")) && refresh());
 let Below = null;
@@ -119,9 +118,9 @@ function signOut() {
 function open(name) {
 	if (!chat || !name) return;
 	if (current) keepPlace();
+	if (addressed() !== name) history[current ? "pushState" : "replaceState"](true, "", `#${encodeURIComponent(name)}`);
 	if (name !== "*" && !name.startsWith("@")) chat.enter(name);
 	current = chat.find(name);
-	if (addressed() !== name) history.replaceState(null, "", `#${encodeURIComponent(name)}`);
 	$("title").textContent = current.direct ? current.person || "The server" : name === "*" ? "Everyone" : name;
 	main.dataset.kind = current.direct ? "person" : name === "*" ? "everyone" : "room";
 	$("leave").hidden = main.dataset.kind !== "room";
@@ -171,9 +170,8 @@ const told = {
 		soon(refresh);
 		if (message.from === chat.user) return;
 		const text = snippet(c, item);
-		const where = c.direct ? "" : c === chat.everyone ? "Everyone" : c.name;
 		const from = message.from || "The server";
-		if (document.hidden) notifying(({ notify }) => notify({ from, where, text, tag: c.name }, () => open(c.name)));
+		if (document.hidden) notifying(({ notify }) => notify(from, c, text, () => open(c.name)));
 		if (c === current) heard.push(`${from}: ${text}`);
 	},
 	change: () => soon(refresh),
@@ -203,9 +201,8 @@ const told = {
 	gone({ conversation: c }) {
 		next(c);
 	},
-	missing({ conversation: c, missing }) {
-		const where = c ? `in ${c.name}` : "among your direct messages";
-		banner(`${missing ? count(missing, "message") : "Messages"} ${missing === 1 ? "is" : "are"} missing ${where}: the server does not have them any more.`, "missing");
+	missing(text) {
+		banner(text, "missing");
 		soon(refresh);
 	},
 	removed({ conversation: c, error }) {
@@ -299,7 +296,9 @@ addEventListener("pagehide", () => current && keepPlace());
 addEventListener("hashchange", () => {
 	const wanted = addressed() || "lobby";
 	$("room").value = wanted;
-	if (chat && wanted !== current?.name) open(wanted);
+	if (!chat || wanted === current.name) return;
+	if (history.state && !chat.find(wanted)) history.back(); // to before a room that was left
+	else open(wanted);
 });
 
 $("loading").remove();

@@ -22,13 +22,14 @@ function count(n) {
 	document.title = (n > 0 ? `(${n}) ` : "") + document.title.replace(/^\(\d+\) /, "");
 }
 
-// notify tells of a message, and calls open when the user wants to see it.
-export function notify({ from, where, text, tag }, open) {
+// notify tells of a message in a conversation, and calls open when the user wants to see it.
+export function notify(from, { name, direct }, text, open) {
 	if (!document.hidden) return;
 	count(unseen + 1);
 	if (!wanted || !granted()) return;
 	try {
-		const n = new Notification(where ? `${from} in ${where}` : from, { body: text.slice(0, 200), tag, icon: "/icon.svg" });
+		const title = direct ? from : `${from} in ${name === "*" ? "Everyone" : name}`;
+		const n = new Notification(title, { body: text.slice(0, 200), tag: name, icon: "/icon.svg" });
 		n.onclick = () => {
 			window.focus();
 			open();

@@ -137,7 +137,6 @@ export class View {
 		$("newest").hidden = this.following || this.#atBottom();
 		if (this.following) this.#toEnd();
 		else if (anchor?.isConnected) this.#scrollBy(anchor.getBoundingClientRect().top - top);
-		$("log").setAttribute("aria-busy", "false");
 		if (log.scrollHeight <= log.clientHeight + NEAR) this.#more();
 	};
 
@@ -195,6 +194,7 @@ export class View {
 			return;
 		} finally {
 			this.#loading = false;
+			this.#log.setAttribute("aria-busy", "false");
 		}
 		if (this.conversation === c) soon(this.render);
 	}
