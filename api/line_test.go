@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // serveLines starts a push port on loopback, and ends it with the test.
 func serveLines(t *testing.T, b api.Backend, opts *api.LineOptions) (address string) {

@@ -177,7 +177,7 @@ func TestFrozenPrimary(t *testing.T) {
 		}
 	}
 	talking.Wait()
-	if n < 100 {
+	if n < 20 { // each that waited for the frozen one would take seconds
 		t.Errorf("only %d messages were published to the primary that serves", n)
 	}
 	heard.WaitAt(t, served, last.Offset)

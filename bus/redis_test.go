@@ -58,7 +58,7 @@ func mustPublish(t *testing.T, b bus.Bus, topic string, d bus.Draft) bus.Receipt
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("still waiting until %s", what)
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // startNodes runs nodes on one bus in memory until the test ends, and returns their addresses.
 func startNodes(t testing.TB, count int) (addrs []string) {

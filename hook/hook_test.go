@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // The standard's own example: https://github.com/standard-webhooks/standard-webhooks.
 const exampleSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -36,7 +36,7 @@ func (p *peer) flood(command string, most int) (sent int) {
 // A peer that asks for much, reads nothing and goes is forgotten, and leaves its rooms.
 func TestGreedyPeerLeaves(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, &node.Options{Heartbeat: time.Second, Drain: time.Second})
+	c := newCluster(t, 1, &node.Options{Heartbeat: 3 * time.Second, Drain: time.Second})
 	e := c.nodes[0]
 	watch := enter(t, e, "watch")
 	j := watch.join(wire.Command{Topic: "lobby", Presence: true})

@@ -405,7 +405,7 @@ func TestLineSlowReader(t *testing.T) {
 // a WebSocket would be let stays. One that takes nothing at all is closed in the end.
 func TestLineLife(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, &node.Options{Heartbeat: time.Second, Drain: time.Second})
+	c := newCluster(t, 1, &node.Options{Heartbeat: 3 * time.Second, Drain: time.Second})
 	e := c.nodes[0]
 	addr := serveTCP(t, e)
 	silent := enterLine(t, addr, "silent")
@@ -421,7 +421,7 @@ func TestLineLife(t *testing.T) {
 	p.send(wire.Command{Type: "hello", ID: 1, User: "pinged"})
 	want[*wire.Welcome](p)
 	go pinged.Read(t.Context())
-	for range 3 { // so long that the first of them alone would have been too much silence
+	for range 2 { // so long that the first of them alone would have been too much silence
 		select {
 		case <-pings:
 		case <-time.After(patience):

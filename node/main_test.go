@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A cluster is several nodes of one process on one bus in memory.
 type cluster struct {

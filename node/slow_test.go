@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,7 +71,7 @@ func TestRepliesAreBounded(t *testing.T) {
 // A connection that is only half there is closed; one that answers pings is kept.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, &node.Options{Heartbeat: time.Second, Drain: time.Second})
+	c := newCluster(t, 1, &node.Options{Heartbeat: 3 * time.Second, Drain: time.Second})
 	pings := make(chan struct{}, 100)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -86,7 +87,7 @@ func TestHeartbeat(t *testing.T) {
 	want[*wire.Welcome](p)
 	read := make(chan error, 1)
 	go func() { _, _, err := conn.Read(ctx); read <- err }()
-	for range 3 { // silent but for its pongs, longer than a dead one would last
+	for range 2 { // silent but for its pongs, longer than a dead one would last
 		select {
 		case <-pings:
 		case err := <-read:
@@ -98,18 +99,23 @@ func TestHeartbeat(t *testing.T) {
 // A peer that takes nothing at all is closed in the end, and its session forgotten.
 func TestStuckPeer(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, &node.Options{Heartbeat: time.Second, Drain: time.Second})
+	c := newCluster(t, 1, &node.Options{Heartbeat: 3 * time.Second, Drain: time.Second})
 	e := c.nodes[0]
 	stuck := enter(t, e, "stuck")
 	stuck.join(wire.Command{Topic: "lobby"})
 	watch := enter(t, e, "watch")
 	j := watch.join(wire.Command{Topic: "lobby", Presence: true})
-	// More than its connection holds. No more than that: watch gets no presence frames while it is behind.
-	for range 300 {
-		if _, err := e.Publish(t.Context(), "lobby", node.Publication{Data: quote(strings.Repeat("x", 60_000))}); err != nil {
-			t.Fatal(err)
+	// More than its connection holds. No more than that: watch, who reads meanwhile, gets no presence frames while it is behind.
+	var talking sync.WaitGroup
+	talking.Go(func() {
+		for range 300 {
+			if _, err := e.Publish(t.Context(), "lobby", node.Publication{Data: quote(strings.Repeat("x", 60_000))}); err != nil {
+				t.Error(err)
+				return
+			}
 		}
-	}
+	})
 	watch.until(j.Roster.Members, "stuck", "watch")
 	watch.until([]string{"stuck", "watch"}, "watch")
+	talking.Wait()
 }

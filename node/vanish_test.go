@@ -30,7 +30,7 @@ func TestVanishedPeers(t *testing.T) {
 		return
 	}
 	const far = "127.0.0.2" // where those find the node who will vanish
-	e := newCluster(t, 1, &node.Options{Heartbeat: 2 * time.Second, Drain: time.Second}).nodes[0]
+	e := newCluster(t, 1, &node.Options{Heartbeat: 4 * time.Second, Drain: time.Second}).nodes[0]
 	onFar := func(ln net.Listener) net.Listener {
 		ln.Close()
 		ln, err := net.Listen("tcp", far+":0")

@@ -49,7 +49,7 @@ func startCluster(t *testing.T) *redistest.Server {
 	if err := c.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		info, err := c.ClusterInfo(t.Context()).Result()
 		if err == nil && strings.Contains(info, "cluster_state:ok") {

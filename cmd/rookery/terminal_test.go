@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // buildRookery builds the binary for one test and its subtests.
 func buildRookery(t *testing.T) string {

@@ -251,7 +251,7 @@ func testDelete(t *testing.T, node func() store.Store) {
 // eventually waits until ready is true.
 func eventually(t *testing.T, what string, ready func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ready() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)

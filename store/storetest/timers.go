@@ -412,7 +412,7 @@ func testDeaths(t *testing.T, node func() store.Store) {
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	var wg sync.WaitGroup
 	for g := range claimers {
 		s, dice := node(), rand.New(rand.NewPCG(seed, uint64(g)))
