@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,9 +27,11 @@ type process struct {
 	exited chan struct{}
 }
 
-// start runs a program until stop, or until this one ends. lines are called with what it says on standard error.
-func start(line func(string), name string, args ...string) (*process, error) {
+// start runs a program until stop, or until this one ends. One in Go has so many processors. line is called with what it says
+// on standard error.
+func start(line func(string), processors int, name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(processors))
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -70,14 +73,14 @@ func (s *suite) startNodes(ctx context.Context, count int, flags ...string) (*cl
 	port := strconv.Itoa(10_000 + rand.N(10_000))
 	c := &cluster{url: "redis://127.0.0.1:" + port}
 	var err error
-	c.redis, err = start(func(string) {}, "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.dir,
+	c.redis, err = start(func(string) {}, 1, "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
 	if err != nil {
 		return nil, fmt.Errorf("redis-server: %w", err)
 	}
 	for range count {
 		args := append([]string{"serve", "--redis=" + c.url, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json"}, flags...)
-		n, err := s.startServer(ctx, args...)
+		n, err := s.startServer(ctx, processorsEach(count), args...)
 		if err != nil {
 			c.stop()
 			return nil, err
@@ -99,9 +102,13 @@ func (s *suite) startNodes(ctx context.Context, count int, flags ...string) (*cl
 	}
 }
 
-// startBaseline runs the baseline.
+// processorsEach is how many of the machine's processors each of some nodes has: as many as on a machine of
+// its own with that much of this one.
+func processorsEach(nodes int) int { return max(runtime.NumCPU()/nodes, 1) }
+
+// startBaseline runs the baseline, with the processors of one of two nodes.
 func (s *suite) startBaseline(ctx context.Context) (*cluster, error) {
-	p, err := s.startServer(ctx, "bench", "baseline", "--listen=127.0.0.1:0")
+	p, err := s.startServer(ctx, processorsEach(2), "bench", "baseline", "--listen=127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +118,7 @@ func (s *suite) startBaseline(ctx context.Context) (*cluster, error) {
 var listensOn = regexp.MustCompile(`listens on (\S+)`)
 
 // startServer runs rookery and waits until it says where it listens.
-func (s *suite) startServer(ctx context.Context, args ...string) (*process, error) {
+func (s *suite) startServer(ctx context.Context, processors int, args ...string) (*process, error) {
 	type listening struct{ Msg, Addr, Admin string }
 	found := make(chan listening, 1)
 	var last string // Owned by the process's reader until it has exited.
@@ -123,7 +130,7 @@ func (s *suite) startServer(ctx context.Context, args ...string) (*process, erro
 		} else if m := listensOn.FindStringSubmatch(text); m != nil {
 			found <- listening{Addr: m[1]}
 		}
-	}, s.binary, args...)
+	}, processors, s.binary, args...)
 	if err != nil {
 		return nil, err
 	}
