@@ -152,7 +152,7 @@ func (n *Node) accept(w http.ResponseWriter, r *http.Request, k kind) (s *sessio
 func (s *session) upgrade(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions) bool {
 	n := s.node
 	opts.OriginPatterns = n.origins
-	l, err := newLibrary(w, r, opts, func() (_ *socket, err error) {
+	l, err := newLibrary(w, r, opts, 0, func() (_ *socket, err error) {
 		s.socket, err = hijack(w)
 		return s.socket, err
 	})
@@ -164,9 +164,8 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request, opts *websocke
 		s.depart()
 		return false
 	}
-	in := &webSocketInput{session: s}
-	in.lend(l)
-	s.input = in
+	l.ws.CloseNow() // that was for the handshake; the reader borrows one with a buffer
+	s.input = &webSocketInput{session: s}
 	n.metrics.connections.Add(1)
 	n.metrics.taken.Add(1)
 	return true

@@ -80,7 +80,7 @@ func (s *session) admit(who auth.Identity) {
 	if who.Granted() {
 		s.may = &who.Permissions
 	}
-	s.shard.mail.post(func() {
+	s.shard.step(func() {
 		s.entered = true
 		s.shard.setExpiry(s, who.Expires)
 	})

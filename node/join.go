@@ -56,12 +56,17 @@ type request struct {
 func (s *session) joinAll(ctx context.Context, requests []request, answer func([]wire.Joined) []byte) error {
 	results := make([]wire.Joined, len(requests))
 	members := make([]*membership, len(requests))
-	var wg sync.WaitGroup
-	for i, r := range requests {
+	var others sync.WaitGroup
+	for i, r := range slices.Backward(requests) {
 		members[i] = &membership{topic: r.topic}
-		wg.Go(func() { results[i].Err = s.enter(ctx, r, members[i]) })
+		enter := func() { results[i].Err = s.enter(ctx, r, members[i]) }
+		if i == 0 || wire.IsInbox(r.topic) {
+			enter() // itself: it comes last, or has nothing to wait for
+		} else {
+			others.Go(enter)
+		}
 	}
-	wg.Wait()
+	others.Wait()
 	if err := s.findCursors(ctx, requests, members, results); err != nil {
 		for _, m := range members {
 			s.forget(m, lostGrace) // the node stops: its shards do not matter any more

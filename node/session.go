@@ -102,7 +102,7 @@ func (s *session) start() { s.shard.readers.Go(s.run) }
 func (s *session) run() {
 	s.socket.onRead = s.charge
 	s.socket.onReady = func() { s.shard.mail.post(func() { s.shard.markSession(s) }) }
-	s.shard.mail.post(func() { s.shard.attach(s) })
+	s.shard.step(func() { s.shard.attach(s) })
 	s.goOn(s.kind.begin(s))
 }
 
@@ -280,7 +280,7 @@ func (s *session) waitDrained() error {
 // onShard runs do as a step of the shard, and waits for it.
 func (s *session) onShard(do func()) error {
 	done := make(chan struct{})
-	s.shard.mail.post(func() { do(); close(done) })
+	s.shard.step(func() { do(); close(done) })
 	select {
 	case <-done:
 		return nil
@@ -300,7 +300,7 @@ func (s *session) end(err error) {
 	s.over = true
 	joined := s.joined
 	s.turn.Unlock()
-	s.shard.mail.post(func() {
+	s.shard.step(func() {
 		for _, m := range joined {
 			s.shard.leave(m.sub)
 		}

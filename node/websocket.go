@@ -167,7 +167,7 @@ func borrowLibrary() *library {
 		return l
 	default:
 	}
-	l, err := newLibrary(unseen{}, handshake, &websocket.AcceptOptions{}, func() (*socket, error) { return nil, nil })
+	l, err := newLibrary(unseen{}, handshake, &websocket.AcceptOptions{}, readBuffer, func() (*socket, error) { return nil, nil })
 	if err != nil {
 		panic(err) // cannot be, as TestLibrary shows
 	}
@@ -187,15 +187,15 @@ func (l *library) giveBack() {
 	l.ws.CloseNow()
 }
 
-// newLibrary accepts a connection, of which take returns the socket.
-func newLibrary(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, take func() (*socket, error)) (*library, error) {
+// newLibrary accepts a connection, of which take returns the socket. It reads by so many bytes.
+func newLibrary(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, buffer int, take func() (*socket, error)) (*library, error) {
 	l := &library{}
 	// It sets a time for each control frame that it reads, and closes itself when that is over.
 	opts.OnPingReceived = func(context.Context, []byte) bool { l.spent = true; return true }
 	opts.OnPongReceived = func(context.Context, []byte) { l.spent = true }
 	opts.CompressionMode = websocket.CompressionDisabled // a frame is encoded once, for all
 	var err error
-	if l.ws, err = websocket.Accept(&hijacker{ResponseWriter: w, lent: l, take: take}, r, opts); err != nil {
+	if l.ws, err = websocket.Accept(&hijacker{ResponseWriter: w, lent: l, buffer: buffer, take: take}, r, opts); err != nil {
 		return nil, err
 	}
 	l.buffer.Reset(&l.port) // not by way of what the library put before it
@@ -205,8 +205,9 @@ func newLibrary(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOp
 // A hijacker gives the WebSocket library our socket, with small buffers.
 type hijacker struct {
 	http.ResponseWriter
-	lent *library
-	take func() (*socket, error)
+	lent   *library
+	buffer int // of the reader
+	take   func() (*socket, error)
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -216,7 +217,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	l := h.lent
 	l.port.socket = k
-	l.buffer = bufio.NewReaderSize(&l.port, readBuffer)
+	l.buffer = bufio.NewReaderSize(&l.port, h.buffer)
 	return &l.port, bufio.NewReadWriter(l.buffer, bufio.NewWriterSize(&l.port, writeBuffer)), nil
 }
 
