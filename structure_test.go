@@ -34,11 +34,12 @@ var mayImport = map[string][]string{
 	"hook":     {"wire", "presence", "internal/seldom"},
 	"bench":    {"wire"},
 
-	"internal/nowait": {},
-	"internal/seldom": {},
+	"internal/nowait":    {},
+	"internal/seldom":    {},
+	"internal/handshake": {"proxy"},
 
 	"bench/suite":      {"bench"}, // runs the binary, for make bench; draws with bench
-	"cmd/rookery":      {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench", "cmd/rookery/chat"},
+	"cmd/rookery":      {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench", "internal/handshake", "cmd/rookery/chat"},
 	"cmd/rookery/chat": {"client", "wire"},
 
 	"examples/datasync":  {"client", "wire"},

@@ -171,3 +171,15 @@ func Unwrap(c net.Conn) (net.Conn, []byte, error) {
 	err := p.header()
 	return p.Conn, p.early, err
 }
+
+// PutBack returns c as it was before bytes were read of it, all of which came since. Unwrap sees
+// through it. Call it when nobody else reads.
+func PutBack(c net.Conn, early []byte) net.Conn {
+	p, ok := c.(*conn)
+	if !ok {
+		p = &conn{Conn: c}
+		p.begin.Do(func() { p.remote, p.begun = c.RemoteAddr(), true })
+	}
+	p.early = append(early, p.early...)
+	return p
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/rookery-chat/rookery/api"
 	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/bus"
+	"github.com/rookery-chat/rookery/internal/handshake"
 	"github.com/rookery-chat/rookery/node"
 	"github.com/rookery-chat/rookery/presence"
 	"github.com/rookery-chat/rookery/proxy"
@@ -126,7 +127,13 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	// The servers outlive ctx: a draining node is still asked for its readiness.
 	running, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	for i, open := range []net.Listener{l.public, l.admin} {
+	open := []net.Listener{l.public, l.admin} // for the servers
+	if c.TLSCert == "" {
+		handshakes := handshake.Listen(l.public, public)
+		wg.Go(handshakes.Run)
+		open[0] = handshakes
+	}
+	for i, open := range open {
 		wg.Go(func() {
 			if err := servers[i].Serve(open); !errors.Is(err, http.ErrServerClosed) {
 				cancel(err)
