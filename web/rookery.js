@@ -164,7 +164,9 @@ export class Client extends EventTarget {
 
 	roster(topic) {
 		const roster = this.#topics.get(normal(topic))?.roster;
-		return roster ? { online: roster.online, members: [...roster.names].sort(), more: roster.more } : null;
+		if (!roster) return null;
+		roster.sorted ??= [...roster.names].sort(); // of thousands it takes a while, and a page asks often
+		return { online: roster.online, members: roster.sorted.slice(), more: roster.more };
 	}
 
 	cursors() {
@@ -597,6 +599,7 @@ export class Client extends EventTarget {
 			({ joined, left } = setRoster(m, frame));
 		} else if (m.roster) {
 			m.roster.online = frame.online;
+			m.roster.sorted = null;
 			for (const name of joined) m.roster.names.add(name);
 			for (const name of left) m.roster.names.delete(name);
 		}
@@ -736,7 +739,7 @@ function parse(text) {
 function setRoster(m, { online, members, more = false }) {
 	const before = m.roster;
 	const names = new Set(members);
-	m.roster = { online, names, more };
+	m.roster = { online, names, more, sorted: null };
 	if (!before || before.more || more) return { joined: [], left: [] };
 	return { joined: members.filter((name) => !before.names.has(name)), left: [...before.names].filter((name) => !names.has(name)) };
 }

@@ -693,6 +693,7 @@ test("follows who is there, over connections too", async () => {
 	const joined = outcome(f.client.join("lobby", { presence: true }));
 	await f.answer("join", { ...at("e", 0), ...roster });
 	assert.deepEqual(joined.value.members, ["alice", "bob"]);
+	f.client.roster("lobby").members.push("who changes the answer changes nothing else");
 	assert.deepEqual(f.client.roster("lobby"), { online: 2, members: ["alice", "bob"], more: false });
 
 	f.socket.frame({ type: "presence", topic: "lobby", version: 7, online: 2, joined: ["carol"], left: ["bob"] });
