@@ -30,7 +30,7 @@ func TestTopics(t *testing.T) {
 // so a room that N join costs O(N) names in all, not O(N²).
 func TestGather(t *testing.T) {
 	t.Parallel()
-	const people = 2000
+	const people = 1200           // more than an answer names
 	const whole, part = 1000, 100 // users up to which all are named in an answer; names in others, and in a frame
 	found := measure(t, &bench.Gather{Sessions: people, Within: 5 * time.Second}, &bench.Options{URLs: serve(t, 2, &node.Options{Drain: time.Second, Handshakes: 1e6}), UserPrefix: "bench"})
 	exactly(t, found, map[string]float64{"sessions": people, "sessions_lost": 0})

@@ -149,6 +149,21 @@ func (p *process) kill() {
 	<-p.exited
 }
 
+// freeze is SIGSTOP. It returns when nothing in the process runs any more.
+func (p *process) freeze() {
+	p.tb.Helper()
+	p.cmd.Process.Signal(syscall.SIGSTOP)
+	await(p.tb, p.ID+" is frozen", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		for _, thread := range threads {
+			if stat, err := os.ReadFile(thread); err == nil && !strings.Contains(string(stat), ") T ") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
+
 // awaitReady waits until /readyz says what is wanted.
 func (p *process) awaitReady(want bool) {
 	p.tb.Helper()

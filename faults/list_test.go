@@ -75,7 +75,7 @@ func TestListings(t *testing.T) {
 	// All at once: after some seconds the node is taken for dead.
 	var asking sync.WaitGroup
 	var nodes, topics, user map[string]any
-	other.cmd.Process.Signal(syscall.SIGSTOP)
+	other.freeze()
 	asking.Go(func() { _, nodes = call(t, asked, "GET", "/v1/nodes", "") })
 	asking.Go(func() { _, topics = call(t, asked, "GET", "/v1/topics", "") })
 	asking.Go(func() { _, user = call(t, asked, "GET", "/v1/users/user1", "") })

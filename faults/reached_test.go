@@ -26,7 +26,7 @@ func TestReachedIsTrue(t *testing.T) {
 		heal func(*process, *strait)
 	}{
 		{"frozen",
-			func(p *process, _ *strait) { p.cmd.Process.Signal(syscall.SIGSTOP) },
+			func(p *process, _ *strait) { p.freeze() },
 			func(p *process, _ *strait) { p.cmd.Process.Signal(syscall.SIGCONT) }},
 		{"cut off",
 			func(_ *process, s *strait) { s.cut() },
