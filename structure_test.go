@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"internal/redistest":    {},
 	"internal/browsertest":  {},
 	"internal/exampletest":  {},
+	"internal/processtest":  {},
 	"internal/rawtest":      {},
 	"internal/nettest":      {},
 	"internal/timetest":     {},

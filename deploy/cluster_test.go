@@ -2,16 +2,12 @@
 package deploy_test
 
 import (
-	"bufio"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,91 +15,22 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/internal/dnstest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 60 * time.Second
+const patience = processtest.Patience
 
-var binary string // the rookery under test
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "rookery-deploy-")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "rookery")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// A program runs until the test ends.
-type program struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	last os.Signal // what ends it
-
-	mu  sync.Mutex
-	log strings.Builder // Guarded by mu.
-}
-
-func run(t *testing.T, env []string, name string, args ...string) *program {
+// run runs a program until the test ends, with more of an environment.
+func run(t *testing.T, env []string, name string, args ...string) *processtest.Process {
 	t.Helper()
-	p := &program{cmd: exec.Command(name, args...), done: make(chan struct{}), last: syscall.SIGKILL}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = w, w
-	runtime.LockOSThread() // Pdeathsig is about the thread that started the process
-	defer runtime.UnlockOSThread()
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("%v: scripts/install-test-deps brings it", err)
-	}
-	w.Close()
-	go func() {
-		defer close(p.done)
-		for scan := bufio.NewScanner(r); scan.Scan(); {
-			p.mu.Lock()
-			fmt.Fprintln(&p.log, scan.Text())
-			p.mu.Unlock()
-		}
-		p.cmd.Wait()
-		r.Close()
-	}()
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			said := p.log.String()
-			t.Logf("%s said:\n%s", filepath.Base(name), said[max(0, len(said)-4000):])
-		}
-	})
-	return p
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return processtest.Start(t, cmd)
 }
 
-// kill is safe to repeat.
-func (p *program) kill() {
-	p.cmd.Process.Signal(p.last)
-	<-p.done
-}
-
-func await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
+var await = processtest.Await
 
 var direct = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
@@ -128,29 +55,15 @@ type cluster struct {
 	env         []string // of nodes, beside this process'
 
 	mu    sync.Mutex
-	hosts map[string]*program // Guarded by mu.
+	hosts map[string]*processtest.Node // Guarded by mu.
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, redis: redistest.Start(t, "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"), hosts: make(map[string]*program)}
-	c.port, c.admin = freePort(t, ""), freePort(t, "")
+	c := &cluster{t: t, redis: redistest.Start(t, "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"), hosts: make(map[string]*processtest.Node)}
+	c.port, c.admin = processtest.FreePort(t, ""), processtest.FreePort(t, "")
 	c.dns = dnstest.Serve(t, c.addresses)
 	return c
-}
-
-// freePort returns a port that is free on all addresses, and that no connection will have as its own.
-func freePort(t *testing.T, host string) string {
-	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(10000 + rand.IntN(22768))
-		if l, err := net.Listen("tcp", net.JoinHostPort(host, port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // addresses are those of the nodes that the name server tells of.
@@ -168,21 +81,23 @@ const apiKey = "key-of-the-tests-0123456789"
 // start runs a node as docker-compose.yml does, and waits until it is ready.
 func (c *cluster) start(host string, flags ...string) {
 	c.t.Helper()
-	p := run(c.t, c.env, binary, append([]string{"serve", "--listen=" + c.at(host), "--admin=" + net.JoinHostPort(host, c.admin), "--redis=" + c.redis.URL(),
+	n := processtest.ServeIn(c.t, c.env, append([]string{"--listen=" + c.at(host), "--admin=" + net.JoinHostPort(host, c.admin), "--redis=" + c.redis.URL(),
 		"--api-key=" + apiKey, "--open-metrics", "--anonymous", "--trusted-proxies=127.0.0.0/8"}, flags...)...)
-	await(c.t, host+" is ready", func() bool {
-		status, _ := get("http://" + net.JoinHostPort(host, c.admin) + "/readyz")
-		return status == 200
-	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hosts[host] = p
+	c.hosts[host] = n
 }
 
 func (c *cluster) at(host string) string { return net.JoinHostPort(host, c.port) }
 
+func (c *cluster) node(host string) *processtest.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hosts[host]
+}
+
 // remove takes a node out of the names, as when its container has ended.
-func (c *cluster) remove(host string) (was *program) {
+func (c *cluster) remove(host string) (was *processtest.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was = c.hosts[host]
@@ -195,7 +110,7 @@ type front struct{ public, api, inner string }
 
 // haproxy runs haproxy.cfg.
 func (c *cluster) haproxy() front {
-	f := front{"127.0.0.1:" + freePort(c.t, "127.0.0.1"), "127.0.0.1:" + freePort(c.t, "127.0.0.1"), "127.0.0.1:" + freePort(c.t, "127.0.0.1")}
+	f := front{processtest.FreeAddr(c.t), processtest.FreeAddr(c.t), processtest.FreeAddr(c.t)}
 	run(c.t, []string{
 		"ROOKERY_BIND=" + f.public, "ROOKERY_API_BIND=" + f.api, "ROOKERY_INNER_BIND=" + f.inner, "ROOKERY_MAXCONN=1000",
 		"ROOKERY_DNS=" + c.dns, "ROOKERY_PORT=" + c.port, "ROOKERY_ADMIN_PORT=" + c.admin,
@@ -207,7 +122,7 @@ func (c *cluster) haproxy() front {
 // nginx runs nginx.conf, with its addresses exchanged.
 func (c *cluster) nginx() front {
 	c.t.Helper()
-	f := front{public: "127.0.0.1:" + freePort(c.t, "127.0.0.1")}
+	f := front{public: processtest.FreeAddr(c.t)}
 	content, err := os.ReadFile("nginx.conf")
 	if err != nil {
 		c.t.Fatal(err)
@@ -228,7 +143,7 @@ func (c *cluster) nginx() front {
 	if err := os.WriteFile(config, content, 0o644); err != nil {
 		c.t.Fatal(err)
 	}
-	run(c.t, nil, "nginx", "-e", "stderr", "-c", config, "-g", "daemon off;").last = syscall.SIGTERM // it ends its workers
+	run(c.t, nil, "nginx", "-e", "stderr", "-c", config, "-g", "daemon off;").End = syscall.SIGTERM // it ends its workers
 	c.awaitFront(f)
 	return f
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // hurry is how many times faster than in earnest the drills' Prometheus takes alerts.yml: its durations, and what it
@@ -93,13 +95,13 @@ func TestAlertDrills(t *testing.T) {
 	drills := []drill{
 		{"all is well", func() func() { time.Sleep(5 * time.Second); return func() {} }, nil, nil},
 		{"a node is killed", func() func() {
-			c.remove("127.0.1.2").kill()
+			c.remove("127.0.1.2").Kill()
 			return func() { c.start("127.0.1.2") }
 		}, []string{"RookeryNodeGone"}, []string{"RookeryFewerNodes"}},
 		{"a node is taken away", func() func() {
 			discover("127.0.1.1")
 			await(t, "it is no target", func() bool { return w.values(`up{job="rookery"}`) == 1 })
-			c.remove("127.0.1.2").kill()
+			c.remove("127.0.1.2").Kill()
 			return func() { c.start("127.0.1.2"); discover("127.0.1.1", "127.0.1.2") }
 		}, []string{"RookeryFewerNodes"}, nil},
 		{"Redis fills up", func() func() {
@@ -128,11 +130,12 @@ func TestAlertDrills(t *testing.T) {
 			return func() { endConnecting(); endReading() }
 		}, []string{"RookeryReconnectStorm", "RookeryCatchupsRising"}, nil},
 		{"a node with many sessions gets too little CPU time", func() func() {
-			bench := run(t, nil, binary, "bench", "fanout", "--url=ws://"+c.at("127.0.1.2")+"/ws", "--subscribers=3000", "--rate=50", "--duration=1h")
-			delivered := metric(t, c, "127.0.1.2", "rookery_deliveries_total")
-			await(t, "they get messages", func() bool { return metric(t, c, "127.0.1.2", "rookery_deliveries_total") > delivered+10000 })
-			end := slowDown(c.hosts["127.0.1.2"].cmd.Process, "http://"+net.JoinHostPort("127.0.1.2", c.admin)+"/metrics")
-			return func() { end(); bench.kill() }
+			node := c.node("127.0.1.2")
+			bench := run(t, nil, processtest.Rookery(t), "bench", "fanout", "--url=ws://"+c.at("127.0.1.2")+"/ws", "--subscribers=3000", "--rate=50", "--duration=1h")
+			delivered := node.Metric("rookery_deliveries_total")
+			await(t, "they get messages", func() bool { return node.Metric("rookery_deliveries_total") > delivered+10000 })
+			end := slowDown(node.Cmd.Process, "http://"+node.Admin+"/metrics")
+			return func() { end(); bench.Kill() }
 		}, []string{"RookeryShardQueueHigh"}, []string{"RookeryReconnectStorm", "RookeryNodeGone", "RookeryFewerNodes", "RookeryCatchupsRising"}},
 		{"Redis hangs", func() func() {
 			c.redis.Pause()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // A watcher is a Prometheus as deploy/prometheus.yml has it, but for the addresses, and with a look each second.
@@ -23,9 +24,9 @@ type watcher struct {
 // watch runs a Prometheus with these nodes as its targets, haproxy and Redis, and these alerts.
 func (c *cluster) watch(f front, nodes, alerts string) watcher {
 	c.t.Helper()
-	exporter := "127.0.0.1:" + freePort(c.t, "127.0.0.1")
+	exporter := processtest.FreeAddr(c.t)
 	run(c.t, []string{"REDIS_ADDR=" + c.redis.URL()}, "prometheus-redis-exporter", "-web.listen-address", exporter)
-	w := watcher{c.t, "127.0.0.1:" + freePort(c.t, "127.0.0.1")}
+	w := watcher{c.t, processtest.FreeAddr(c.t)}
 	config := read(c.t, "prometheus.yml")
 	for _, change := range [][2]string{
 		{"scrape_interval: 5s", "scrape_interval: 1s"}, {"evaluation_interval: 5s", "evaluation_interval: 1s"},

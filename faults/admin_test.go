@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	node := serve(t, redistest.Start(t))
-	alice, bob := enter(t, node.url(), "alice"), enter(t, node.url(), "bob")
+	alice, bob := enter(t, node.URL(), "alice"), enter(t, node.URL(), "bob")
 	for _, m := range []*member{alice, bob} {
 		m.join("lobby", nil)
 	}
@@ -21,11 +22,11 @@ func TestMetrics(t *testing.T) {
 	bob.awaitTexts("lobby", []string{"hi"})
 	bob.leave()
 	await(t, "one session is left, with its inbox, * and the room", func() bool {
-		return node.metric("rookery_sessions") == 1 && node.metric("rookery_topics") == 3
+		return node.Metric("rookery_sessions") == 1 && node.Metric("rookery_topics") == 3
 	})
 
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := c.Get("http://" + node.admin + "/metrics")
+	c := processtest.HTTP
+	r, err := c.Get("http://" + node.Admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,12 +46,12 @@ func TestMetrics(t *testing.T) {
 		"rookery_frames_received_total", "rookery_received_bytes_total", "rookery_sent_bytes_total", "rookery_deliveries_total",
 		"rookery_presence_scripts_total", "rookery_shard_queue_high_water", "go_goroutines", "process_resident_memory_bytes",
 	} {
-		if node.metric(name) <= 0 {
+		if node.Metric(name) <= 0 {
 			t.Errorf("%s has not moved", name)
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/debug/pprof/"} {
-		r, err := c.Get("http://" + node.admin + path)
+		r, err := c.Get("http://" + node.Admin + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,7 @@ func TestMetrics(t *testing.T) {
 	}
 	// The public listener shows nothing of it.
 	for _, path := range []string{"/healthz", "/metrics", "/debug/pprof/", "/v1/nodes"} {
-		r, err := c.Get("http://" + node.addr + path)
+		r, err := c.Get("http://" + node.Addr + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +108,7 @@ func TestAdminNeedsTheKey(t *testing.T) {
 		{alone, "/debug/pprof/heap", "", "cross-site", 403},
 		{alone, "/debug/pprof/cmdline", "", "", 404},
 	} {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+row.node.admin+row.path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+row.node.Admin+row.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +118,7 @@ func TestAdminNeedsTheKey(t *testing.T) {
 		if row.site != "" {
 			r.Header.Set("Sec-Fetch-Site", row.site)
 		}
-		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		c := processtest.HTTP
 		w, err := c.Do(r)
 		if err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -22,14 +23,14 @@ import (
 // call makes one request of the server API and returns its status and what it answers.
 func call(t *testing.T, p *process, method, path, body string) (int, map[string]any) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.admin+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.Admin+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	c := processtest.HTTP
 	w, err := c.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +71,7 @@ func TestServerAPI(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	a, b := serve(t, redis), serve(t, redis)
-	alice, watch := enter(t, b.url(), "alice"), enter(t, b.url(), "watch")
+	alice, watch := enter(t, b.URL(), "alice"), enter(t, b.URL(), "watch")
 	alice.join("lobby", nil)
 	watch.join("lobby", &client.JoinOptions{Presence: true})
 
@@ -120,7 +121,7 @@ func TestServerAPI(t *testing.T) {
 	}
 	later := serve(t, redis)
 	await(t, "a node that came later knows the ban", func() bool {
-		alice := enter(t, later.url(), "alice")
+		alice := enter(t, later.URL(), "alice")
 		defer alice.leave()
 		_, err := alice.Join(ctx, "lobby", nil)
 		return err != nil && strings.Contains(err.Error(), string(wire.Forbidden))
@@ -138,7 +139,7 @@ func TestPushPort(t *testing.T) {
 	addr := l.Addr().String()
 	l.Close()
 	serve(t, redis, "--push="+addr, "--push-secret=hush")
-	m := enter(t, serve(t, redis).url(), "uid1")
+	m := enter(t, serve(t, redis).URL(), "uid1")
 	await(t, "uid1 is there", func() bool { id, _ := m.Session(); return id != "" })
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -170,7 +171,7 @@ func TestTimersSurviveTheirNode(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	a, b := serve(t, redis), serve(t, redis)
-	m := enter(t, b.url(), "alice")
+	m := enter(t, b.URL(), "alice")
 	m.join("clock", nil)
 	const count = 100
 	at := time.Now().Add(2 * time.Second)
@@ -179,7 +180,7 @@ func TestTimersSurviveTheirNode(t *testing.T) {
 		must(t, a, "POST", "/v1/timers", fmt.Sprintf(`{"topic":"clock","data":"timer %d","at":%q}`, i, due))
 	}
 	m.await("some have fired", func() bool { return len(m.messages["clock"]) >= count/4 })
-	a.kill()
+	a.Kill()
 	m.await("all have fired", func() bool { return len(m.messages["clock"]) >= count })
 	m.say("clock", "end")
 	m.await("the end", func() bool { return len(m.messages["clock"]) >= count+1 })

@@ -30,7 +30,7 @@ func TestBackup(t *testing.T) {
 	ban("since")
 	await(t, "everybody hears what will be lost", s.hears())
 	for _, n := range s.nodes() {
-		if resets := n.metric("rookery_resets_total"); resets != 0 {
+		if resets := n.Metric("rookery_resets_total"); resets != 0 {
 			t.Errorf("the copy made %v resets", resets)
 		}
 	}
@@ -41,7 +41,7 @@ func TestBackup(t *testing.T) {
 	redis.Restart()
 	s.healed("an old copy of Redis was put back")
 	for _, n := range s.nodes() {
-		n.awaitReady(true)
+		n.AwaitReady(true)
 	}
 	await(t, "the ban since the copy is gone", func() bool { return knock(t, api, "since") == "" })
 	if code := knock(t, api, "before"); code != wire.Forbidden {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -23,7 +24,7 @@ func TestBench(t *testing.T) {
 	flags := []string{"--redis-pid", strconv.Itoa(redis.Pid())}
 	for range 2 {
 		p := serve(t, redis)
-		flags = append(flags, "--url", p.url(), "--pid", strconv.Itoa(p.cmd.Process.Pid))
+		flags = append(flags, "--url", p.URL(), "--pid", strconv.Itoa(p.Cmd.Process.Pid))
 	}
 	svg := filepath.Join(t.TempDir(), "latency.svg")
 	found := benchmark(t, "fanout", append(flags, "--subscribers=40", "--rate=50", "--duration=1s", "--svg="+svg)...)
@@ -56,14 +57,14 @@ func TestBench(t *testing.T) {
 }
 
 // benchCommand is rookery bench with a scenario and flags.
-func benchCommand(scenario string, flags ...string) *exec.Cmd {
-	return exec.Command(binary, append([]string{"bench", scenario, "--json"}, flags...)...)
+func benchCommand(t *testing.T, scenario string, flags ...string) *exec.Cmd {
+	return exec.Command(processtest.Rookery(t), append([]string{"bench", scenario, "--json"}, flags...)...)
 }
 
 // benchmark runs rookery bench, which must find nothing wrong.
 func benchmark(t *testing.T, scenario string, flags ...string) map[string]any {
 	t.Helper()
-	cmd := benchCommand(scenario, flags...)
+	cmd := benchCommand(t, scenario, flags...)
 	var table strings.Builder
 	cmd.Stderr = &table
 	out, err := cmd.Output()
@@ -81,13 +82,13 @@ func benchmark(t *testing.T, scenario string, flags ...string) map[string]any {
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	p := serve(t, nil)
-	cmd := benchCommand("fanout", "--subscribers=5", "--duration=1h", "--url="+p.url())
+	cmd := benchCommand(t, "fanout", "--subscribers=5", "--duration=1h", "--url="+p.URL())
 	var out, table strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &table
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "deliveries", func() bool { return p.metric("rookery_deliveries_total") > 500 }) // past the second of warming up
+	await(t, "deliveries", func() bool { return p.Metric("rookery_deliveries_total") > 500 }) // past the second of warming up
 	cmd.Process.Signal(syscall.SIGINT)
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()

@@ -1,16 +1,11 @@
 package faults_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,141 +15,46 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
 
 // patience bounds every wait. It is only reached when something is wrong.
-const patience = 60 * time.Second
+const patience = processtest.Patience
 
-var binary string // the rookery under test
-
-// theBinary names it, in the environment of a test that runs in a network of its own.
-const theBinary = "ROOKERY_BINARY"
-
-func TestMain(m *testing.M) {
-	if binary = os.Getenv(theBinary); binary != "" {
-		os.Exit(m.Run())
-	}
-	dir, err := os.MkdirTemp("", "rookery-faults-")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "rookery")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A process is one `rookery serve`.
 type process struct {
-	tb     testing.TB
-	cmd    *exec.Cmd
-	ID     string
-	addr   string // host:port of the sessions
-	admin  string // host:port
-	exited chan struct{}
-
-	mu  sync.Mutex
-	log strings.Builder // what it said. Guarded by mu.
-}
-
-// said returns the log so far.
-func (p *process) said() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
+	*processtest.Node
+	tb testing.TB
 }
 
 // serve starts a node on free ports and waits until it is ready.
 func serve(tb testing.TB, redis *redistest.Server, flags ...string) *process {
 	tb.Helper()
 	p := launch(tb, redis, flags...)
-	p.awaitReady(true)
+	p.AwaitReady(true)
 	return p
 }
 
 // launch is serve for a node that may not become ready.
 func launch(tb testing.TB, redis *redistest.Server, flags ...string) *process {
 	tb.Helper()
-	args := append([]string{"serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--drain-delay=100ms", "--handshakes=100000"}, flags...)
+	flags = append([]string{"--drain-delay=100ms", "--handshakes=100000"}, flags...)
 	if redis != nil {
-		args = append(args, "--redis="+redis.URL())
+		flags = append(flags, "--redis="+redis.URL())
 	}
-	p := &process{tb: tb, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	runtime.LockOSThread() // Pdeathsig is about the thread that started the process
-	defer runtime.UnlockOSThread()
-	if err := p.cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	listening := make(chan struct{})
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		heard := false
-		for scan := bufio.NewScanner(stderr); scan.Scan(); {
-			p.mu.Lock()
-			fmt.Fprintln(&p.log, scan.Text())
-			p.mu.Unlock()
-			var l struct{ Msg, Addr, Admin, Node string }
-			if json.Unmarshal(scan.Bytes(), &l) == nil && l.Msg == "listening" && !heard {
-				p.addr, p.admin, p.ID, heard = l.Addr, l.Admin, l.Node, true
-				close(listening)
-			}
-		}
-	})
-	go func() {
-		reading.Wait()
-		p.cmd.Wait()
-		close(p.exited)
-	}()
-	tb.Cleanup(func() {
-		p.cmd.Process.Signal(syscall.SIGCONT)
-		p.kill()
-		if tb.Failed() {
-			tb.Logf("node %s said:\n%s", p.ID, tail(p.said(), 4000))
-		}
-	})
-	select {
-	case <-listening:
-	case <-p.exited:
-		tb.Fatalf("node ended at once:\n%s", p.said())
-	case <-time.After(patience):
-		tb.Fatal("node does not listen")
-	}
-	return p
-}
-
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
-func (p *process) url() string { return "ws://" + p.addr + "/ws" }
-
-// kill is kill -9. It is safe to repeat.
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	<-p.exited
+	return &process{processtest.Launch(tb, flags...), tb}
 }
 
 // freeze is SIGSTOP. It returns when nothing in the process runs any more.
 func (p *process) freeze() {
 	p.tb.Helper()
-	p.cmd.Process.Signal(syscall.SIGSTOP)
+	p.Signal(syscall.SIGSTOP)
 	await(p.tb, p.ID+" is frozen", func() bool {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
 		for _, thread := range threads {
 			if stat, err := os.ReadFile(thread); err == nil && !strings.Contains(string(stat), ") T ") {
 				return false
@@ -164,25 +64,10 @@ func (p *process) freeze() {
 	})
 }
 
-// awaitReady waits until /readyz says what is wanted.
-func (p *process) awaitReady(want bool) {
-	p.tb.Helper()
-	await(p.tb, fmt.Sprintf("ready=%v on %s", want, p.ID), func() bool {
-		c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-		r, err := c.Get("http://" + p.admin + "/readyz")
-		if err != nil {
-			return false
-		}
-		io.Copy(io.Discard, r.Body)
-		r.Body.Close()
-		return (r.StatusCode == http.StatusOK) == want
-	})
-}
-
 // rss is the node's resident memory in bytes.
 func (p *process) rss() int {
 	p.tb.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.Cmd.Process.Pid))
 	if err != nil {
 		p.tb.Fatal(err)
 	}
@@ -191,46 +76,8 @@ func (p *process) rss() int {
 	return resident * os.Getpagesize()
 }
 
-// metric is one of the node's metrics, with its labels if it has any.
-func (p *process) metric(name string) float64 {
-	p.tb.Helper()
-	value, there := p.lookUp(name)
-	if !there {
-		p.tb.Fatalf("no metric %s", name)
-	}
-	return value
-}
-
-// lookUp is metric for one that may not be there yet.
-func (p *process) lookUp(name string) (value float64, there bool) {
-	p.tb.Helper()
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := c.Get("http://" + p.admin + "/metrics")
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	defer r.Body.Close()
-	for scan := bufio.NewScanner(r.Body); scan.Scan(); {
-		if value, ok := strings.CutPrefix(scan.Text(), name+" "); ok {
-			var v float64
-			fmt.Sscan(value, &v)
-			return v, true
-		}
-	}
-	return 0, false
-}
-
 // await polls until done returns true: for what no event tells.
-func await(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(patience)
-	for !done() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("in vain: %s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
+var await = processtest.Await
 
 // A member is a client that keeps everything it got.
 type member struct {

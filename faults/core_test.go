@@ -26,7 +26,7 @@ func TestThreeNodes(t *testing.T) {
 	redis := redistest.Start(t)
 	var people []*member
 	for i := range 3 {
-		m := enter(t, serve(t, redis).url(), fmt.Sprintf("user%d", i))
+		m := enter(t, serve(t, redis).URL(), fmt.Sprintf("user%d", i))
 		m.join("lobby", nil)
 		people = append(people, m)
 	}
@@ -113,7 +113,7 @@ func TestHundredThousandDeliveries(t *testing.T) {
 	people := make([]*member, sessions)
 	var wg sync.WaitGroup
 	for i := range people {
-		people[i] = enter(t, nodes[i%2].url(), fmt.Sprintf("user%d", i))
+		people[i] = enter(t, nodes[i%2].URL(), fmt.Sprintf("user%d", i))
 		wg.Go(func() { people[i].join("lobby", nil) })
 	}
 	wg.Wait()
@@ -138,9 +138,9 @@ func TestKillNode(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	a, b := serve(t, redis), serve(t, redis)
-	watch := enter(t, b.url(), "watch")
+	watch := enter(t, b.URL(), "watch")
 	j := watch.join("lobby", &client.JoinOptions{Presence: true})
-	door := newDoor(t, a.addr) // the address that the clients know: it leads to another node later
+	door := newDoor(t, a.Addr) // the address that the clients know: it leads to another node later
 	var people []*member
 	const count = 20
 	for i := range count {
@@ -148,7 +148,7 @@ func TestKillNode(t *testing.T) {
 		m.join("lobby", nil)
 		people = append(people, m)
 	}
-	lost := enter(t, a.url(), "lost")
+	lost := enter(t, a.URL(), "lost")
 	lost.join("lobby", nil)
 	watch.await("everybody in", func() bool { return len(watch.people["lobby"])+len(j.Roster.Members) >= count+2 })
 
@@ -158,13 +158,13 @@ func TestKillNode(t *testing.T) {
 		watch.say("lobby", texts[i])
 	}
 	killed := time.Now()
-	a.kill()
+	a.Kill()
 	until := grace(t, redis, a)
 	for i := range 50 {
 		texts = append(texts, fmt.Sprint("while ", i))
 		watch.say("lobby", texts[50+i])
 	}
-	door.lead(b.addr)
+	door.lead(b.Addr)
 	for _, m := range people {
 		m.awaitTexts("lobby", texts)
 	}
@@ -227,7 +227,7 @@ func TestRedisRestart(t *testing.T) {
 			t.Parallel()
 			redis := redistest.Start(t, row.args...)
 			a, b := serve(t, redis), serve(t, redis)
-			alice, bob := enter(t, a.url(), "alice"), enter(t, b.url(), "bob")
+			alice, bob := enter(t, a.URL(), "alice"), enter(t, b.URL(), "bob")
 			alice.join("lobby", &client.JoinOptions{Presence: true})
 			bob.join("lobby", &client.JoinOptions{Presence: true})
 			alice.say("lobby", "one")
@@ -236,11 +236,11 @@ func TestRedisRestart(t *testing.T) {
 				m.awaitTexts("lobby", []string{"one", "two"})
 			}
 			redis.Kill()
-			a.awaitReady(false)
-			b.awaitReady(false)
+			a.AwaitReady(false)
+			b.AwaitReady(false)
 			redis.Restart()
-			a.awaitReady(true)
-			b.awaitReady(true)
+			a.AwaitReady(true)
+			b.AwaitReady(true)
 			alice.say("lobby", "three")
 			for _, m := range []*member{alice, bob} {
 				m.awaitTexts("lobby", []string{"one", "two", "three"})

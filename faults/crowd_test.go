@@ -137,7 +137,7 @@ func (c *crowd) hear(nodes []*process, last func()) judge.Verdict {
 	c.hush()
 	c.talking.Wait()
 	for _, n := range nodes {
-		n.awaitReady(true)
+		n.AwaitReady(true)
 	}
 	ends := c.lastWords(nodes)
 	for _, room := range c.rooms {
@@ -236,14 +236,14 @@ func (w *witness) wait(topics []string, last map[string]wire.Position, users fun
 func (c *crowd) measure(n *process, phase string) {
 	c.log.Add(judge.Record{
 		Act: judge.Measure, Node: n.ID, Phase: phase,
-		Memory: n.rss(), Goroutines: int(n.metric("go_goroutines")), Files: int(n.metric("process_open_fds")),
+		Memory: n.rss(), Goroutines: int(n.Metric("go_goroutines")), Files: int(n.Metric("process_open_fds")),
 	})
 }
 
 // settle waits until the node has let go of the sessions that went, or will not.
 func (p *process) settle() {
 	deadline := time.Now().Add(patience)
-	for p.metric("rookery_sessions") > 0 && time.Now().Before(deadline) {
+	for p.Metric("rookery_sessions") > 0 && time.Now().Before(deadline) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -33,8 +33,8 @@ func TestDeleteUser(t *testing.T) {
 			t.Parallel()
 			flag := row.flag(t)
 			asked, other := serve(t, nil, flag), serve(t, nil, flag)
-			sessions := []*member{enter(t, asked.url(), "alice"), enter(t, other.url(), "alice")}
-			bob := enter(t, other.url(), "bob")
+			sessions := []*member{enter(t, asked.URL(), "alice"), enter(t, other.URL(), "alice")}
+			bob := enter(t, other.URL(), "bob")
 			const rooms = 20 // in so many partitions, on all primaries
 			room := func(i int) string { return fmt.Sprint("room", i) }
 			for i := range rooms {
@@ -68,14 +68,14 @@ func TestDeleteUser(t *testing.T) {
 				t.Errorf("the room holds %v", log["messages"])
 			}
 
-			again := enter(t, other.url(), "alice")
+			again := enter(t, other.URL(), "alice")
 			await(t, "the ban is gone", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				_, err := again.Join(ctx, "attic", nil)
 				return err == nil
 			})
-			late := enter(t, other.url(), "bob")
+			late := enter(t, other.URL(), "bob")
 			for i := range rooms {
 				if j := again.join(room(i), nil); j.Read != 0 {
 					t.Errorf("a new alice has read %s up to %d", room(i), j.Read)
@@ -96,7 +96,7 @@ func TestEmptyTopic(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	asked, other := serve(t, redis), serve(t, redis)
-	bob := enter(t, other.url(), "bob")
+	bob := enter(t, other.URL(), "bob")
 	bob.join("lobby", nil)
 	bob.say("lobby", "one")
 	bob.awaitTexts("lobby", []string{"one"})
@@ -105,7 +105,7 @@ func TestEmptyTopic(t *testing.T) {
 	}
 	must(t, asked, "PUT", "/v1/topics/lobby/bans/alice", "")
 	must(t, asked, "DELETE", "/v1/topics/lobby", "")
-	if j := enter(t, asked.url(), "bob").join("lobby", nil); j.Offset != 1 || j.Read != 1 {
+	if j := enter(t, asked.URL(), "bob").join("lobby", nil); j.Offset != 1 || j.Read != 1 {
 		t.Errorf("the head is %d, read %d", j.Offset, j.Read)
 	}
 	// Long enough for a node to see a change that nobody told it of.

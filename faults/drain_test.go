@@ -24,7 +24,7 @@ const far = 45 * time.Second
 func (p *process) ended(begun time.Time) time.Duration {
 	p.tb.Helper()
 	select {
-	case <-p.exited:
+	case <-p.Exited:
 	case <-time.After(time.Until(begun.Add(far))):
 		p.tb.Fatalf("node %s still runs after %v", p.ID, far)
 	}
@@ -52,13 +52,13 @@ func TestSecondSignal(t *testing.T) {
 		t.Run(fmt.Sprint(signals), func(t *testing.T) {
 			t.Parallel()
 			node := serve(t, redistest.Start(t), "--drain-delay=1m", "--drain=2m")
-			enter(t, node.url(), "alice").join("lobby", nil)
-			node.cmd.Process.Signal(signals[0])
-			node.awaitReady(false)
+			enter(t, node.URL(), "alice").join("lobby", nil)
+			node.Signal(signals[0])
+			node.AwaitReady(false)
 			begun := time.Now()
-			node.cmd.Process.Signal(signals[1])
+			node.Signal(signals[1])
 			t.Logf("ended after %v", node.ended(begun))
-			if status := node.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != signals[1] {
+			if status := node.Cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != signals[1] {
 				t.Errorf("it ended with %v, want %v", status, signals[1])
 			}
 		})
@@ -71,9 +71,9 @@ func TestDrainOfNobody(t *testing.T) {
 	for _, redis := range []*redistest.Server{nil, redistest.Start(t)} {
 		node := serve(t, redis, "--drain=1m")
 		begun := time.Now()
-		node.cmd.Process.Signal(syscall.SIGTERM)
+		node.Signal(syscall.SIGTERM)
 		t.Logf("ended after %v", node.ended(begun))
-		if code := node.cmd.ProcessState.ExitCode(); code != 0 {
+		if code := node.Cmd.ProcessState.ExitCode(); code != 0 {
 			t.Errorf("it ended with %d", code)
 		}
 	}
@@ -91,7 +91,7 @@ func TestDrainWithoutRedis(t *testing.T) {
 			defer cancel()
 			var conns []*websocket.Conn
 			for i := range 20 {
-				conn, _, err := quiet(ctx, node.url(), fmt.Sprint("user", i), "lobby")
+				conn, _, err := quiet(ctx, node.URL(), fmt.Sprint("user", i), "lobby")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +107,7 @@ func TestDrainWithoutRedis(t *testing.T) {
 				}
 			}
 			begun := time.Now()
-			node.cmd.Process.Signal(syscall.SIGTERM)
+			node.Signal(syscall.SIGTERM)
 			var wg sync.WaitGroup
 			for _, conn := range conns {
 				wg.Go(func() {
@@ -119,7 +119,7 @@ func TestDrainWithoutRedis(t *testing.T) {
 			}
 			wg.Wait()
 			t.Logf("ended after %v", node.ended(begun))
-			if code := node.cmd.ProcessState.ExitCode(); code != 0 {
+			if code := node.Cmd.ProcessState.ExitCode(); code != 0 {
 				t.Errorf("it ended with %d", code)
 			}
 		})
@@ -134,25 +134,25 @@ func TestDrainOfNonReaders(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for i := range 10 {
-		conn, _, err := quiet(ctx, node.url(), fmt.Sprint("deaf", i), "lobby")
+		conn, _, err := quiet(ctx, node.URL(), fmt.Sprint("deaf", i), "lobby")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.CloseNow()
 	}
-	talker := enter(t, node.url(), "talker")
+	talker := enter(t, node.URL(), "talker")
 	talker.join("lobby", nil)
 	padding := strings.Repeat(".", 50_000)
 	for range 100 { // 5 MB: more than any buffers of the kernel
 		talker.say("lobby", padding)
 	}
-	reader, _, err := quiet(ctx, node.url(), "reader", "hall")
+	reader, _, err := quiet(ctx, node.URL(), "reader", "hall")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.CloseNow()
 	begun := time.Now()
-	node.cmd.Process.Signal(syscall.SIGTERM)
+	node.Signal(syscall.SIGTERM)
 	awaitGoodbye(t, ctx, reader)
 	t.Logf("a goodbye after %v", time.Since(begun).Round(time.Millisecond))
 	t.Logf("ended after %v", node.ended(begun))
@@ -176,15 +176,15 @@ func servedWhileDraining(t *testing.T, delay time.Duration) bool {
 	node := serve(t, redistest.Start(t), fmt.Sprint("--drain-delay=", delay), "--drain=2m")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	early, _, err := quiet(ctx, node.url(), "early", "lobby")
+	early, _, err := quiet(ctx, node.URL(), "early", "lobby")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer early.CloseNow()
 	begun := time.Now()
-	node.cmd.Process.Signal(syscall.SIGTERM)
-	node.awaitReady(false)
-	late := enter(t, node.url(), "late")
+	node.Signal(syscall.SIGTERM)
+	node.AwaitReady(false)
+	late := enter(t, node.URL(), "late")
 	defer late.leave()
 	serving, stop := context.WithDeadline(ctx, begun.Add(delay))
 	defer stop()
@@ -205,7 +205,7 @@ func servedWhileDraining(t *testing.T, delay time.Duration) bool {
 	}
 	late.leave()
 	awaitGoodbye(t, ctx, early) // early does not answer it: the node has to wait
-	_, answer, err := websocket.Dial(ctx, node.url(), nil)
+	_, answer, err := websocket.Dial(ctx, node.URL(), nil)
 	if err == nil || answer == nil || answer.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("after the delay: %v, %v", answer, err)
 	}

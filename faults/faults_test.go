@@ -28,28 +28,28 @@ func between(rng *rand.Rand, from, to time.Duration) time.Duration {
 var nodeFaults = []fault{
 	{"kill -9 of a node", func(s *storm, rng *rand.Rand) {
 		p := s.some(rng)
-		p.node.Load().kill()
+		p.node.Load().Kill()
 		time.Sleep(between(rng, 0, time.Second))
 		p.start()
 	}},
 	{"SIGTERM of a node", func(s *storm, rng *rand.Rand) {
 		p := s.some(rng)
 		n := p.node.Load()
-		n.cmd.Process.Signal(syscall.SIGTERM)
-		<-n.exited
+		n.Signal(syscall.SIGTERM)
+		<-n.Exited
 		p.start()
 	}},
 	{"a node frozen past its lease", func(s *storm, rng *rand.Rand) {
 		n := s.some(rng).node.Load()
-		n.cmd.Process.Signal(syscall.SIGSTOP)
+		n.Signal(syscall.SIGSTOP)
 		time.Sleep(between(rng, 6*time.Second, 9*time.Second))
-		n.cmd.Process.Signal(syscall.SIGCONT)
+		n.Signal(syscall.SIGCONT)
 	}},
 	{"a node frozen for a moment", func(s *storm, rng *rand.Rand) {
 		n := s.some(rng).node.Load()
-		n.cmd.Process.Signal(syscall.SIGSTOP)
+		n.Signal(syscall.SIGSTOP)
 		time.Sleep(between(rng, 100*time.Millisecond, 3*time.Second))
-		n.cmd.Process.Signal(syscall.SIGCONT)
+		n.Signal(syscall.SIGCONT)
 	}},
 }
 

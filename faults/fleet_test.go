@@ -187,7 +187,7 @@ func (s spread) steps() (counts []int) {
 // sum adds up a metric of nodes.
 func sum(nodes []*process, name string) (total float64) {
 	for _, n := range nodes {
-		total += n.metric(name)
+		total += n.Metric(name)
 	}
 	return total
 }
@@ -209,11 +209,11 @@ func (f *fleet) cpu() map[string]time.Duration {
 	}
 	for _, n := range f.seats {
 		if n != nil {
-			of("nodes", n.cmd.Process.Pid)
+			of("nodes", n.Cmd.Process.Pid)
 		}
 	}
 	of("clients", os.Getpid())
-	of("haproxy", f.haproxy.pid)
+	of("haproxy", f.haproxy.Cmd.Process.Pid)
 	of("redis", f.redis.Pid())
 	return used
 }

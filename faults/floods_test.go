@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/procfs"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/rawtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
@@ -46,17 +47,17 @@ const healthyMembers = 10
 func newHealthyRoom(t *testing.T) *healthyRoom {
 	t.Helper()
 	server := redistest.Start(t)
-	r := &healthyRoom{t: t, tcp: freeAddr(t), redis: redis.NewClient(&redis.Options{Addr: server.Addr})}
+	r := &healthyRoom{t: t, tcp: processtest.FreeAddr(t), redis: redis.NewClient(&redis.Options{Addr: server.Addr})}
 	t.Cleanup(func() { r.redis.Close() })
 	r.node = serve(t, server, "--tcp="+r.tcp, "--log-length=50000")
 	var conns []*rawtest.Conn
 	for i := range healthyMembers {
-		c := rawtest.Enter(t, r.node.addr, fmt.Sprint("member", i))
+		c := rawtest.Enter(t, r.node.Addr, fmt.Sprint("member", i))
 		c.Say(`{"type":"join","topic":"lobby"}`)
 		conns = append(conns, c)
 		r.members.Go(func() { r.listen(c) })
 	}
-	speaker := rawtest.Enter(t, r.node.addr, "speaker")
+	speaker := rawtest.Enter(t, r.node.Addr, "speaker")
 	speaker.Say(`{"type":"join","id":2,"topic":"lobby"}`)
 	r.members.Go(func() { drain(speaker) })
 	hush := make(chan struct{})
@@ -143,7 +144,7 @@ func (r *healthyRoom) links() float64 {
 
 // cpu is what the node has used so far, in seconds.
 func (r *healthyRoom) cpu() float64 {
-	p, err := procfs.NewProc(r.node.cmd.Process.Pid)
+	p, err := procfs.NewProc(r.node.Cmd.Process.Pid)
 	if err != nil {
 		r.t.Error(err)
 		return 0
@@ -196,7 +197,7 @@ func (r *healthyRoom) under(t *testing.T, do attack) {
 		while, rounds = *attackTime, 9
 	}
 	settle := func() (goroutines, descriptors float64) {
-		return r.node.metric("go_goroutines"), r.node.metric("process_open_fds") - r.links()
+		return r.node.Metric("go_goroutines"), r.node.Metric("process_open_fds") - r.links()
 	}
 	r.measure(0)
 	goroutines, descriptors := settle()
@@ -297,7 +298,7 @@ func (r *healthyRoom) catchUp(t *testing.T, next func() ([]byte, error)) {
 func neverReading(t *testing.T, r *healthyRoom) func() {
 	var conns []*rawtest.Conn
 	for range attackers {
-		conns = append(conns, lurk(t, r.node.addr))
+		conns = append(conns, lurk(t, r.node.Addr))
 	}
 	return func() {
 		var reading sync.WaitGroup
@@ -320,7 +321,7 @@ func slowReading(t *testing.T, r *healthyRoom) func() {
 	hurry := make(chan struct{})
 	var reading sync.WaitGroup
 	for range attackers {
-		c := lurk(t, r.node.addr)
+		c := lurk(t, r.node.Addr)
 		reading.Go(func() {
 			r.catchUp(t, func() ([]byte, error) {
 				_, b, err := c.Next()
@@ -339,7 +340,7 @@ func slowReading(t *testing.T, r *healthyRoom) func() {
 // halfOpen are peers of which nothing comes any more, neither bytes nor an end; then the network is
 // back, and they get everything.
 func halfOpen(t *testing.T, r *healthyRoom) func() {
-	d := newDoor(t, r.node.addr)
+	d := newDoor(t, r.node.Addr)
 	var conns []*rawtest.Conn
 	for range attackers {
 		conns = append(conns, lurk(t, d.addr))
@@ -370,9 +371,9 @@ func slowHandshakes(t *testing.T, r *healthyRoom) func() {
 	for i := range count {
 		switch i % 3 {
 		case 0:
-			all = append(all, slow{rawtest.Dial(t, r.node.addr), []byte(rawtest.Upgrade())})
+			all = append(all, slow{rawtest.Dial(t, r.node.Addr), []byte(rawtest.Upgrade())})
 		case 1:
-			c, _ := rawtest.Open(t, r.node.addr)
+			c, _ := rawtest.Open(t, r.node.Addr)
 			all = append(all, slow{c, rawtest.Frame(rawtest.TextWhole, `{"type":"hello","user":"slow"}`)})
 		case 2:
 			all = append(all, slow{rawtest.Dial(t, r.tcp), []byte(`{"type":"hello","user":"slow"}`)})
@@ -396,7 +397,7 @@ func slowHandshakes(t *testing.T, r *healthyRoom) func() {
 			}
 		}
 	})
-	rawtest.Enter(t, r.node.addr, "punctual").Close()
+	rawtest.Enter(t, r.node.Addr, "punctual").Close()
 	return func() {
 		close(stop)
 		dripping.Wait()
@@ -422,7 +423,7 @@ func flood(again []byte) attack {
 		var conns []*rawtest.Conn
 		var busy sync.WaitGroup
 		for i := range attackers {
-			c := rawtest.Enter(t, r.node.addr, fmt.Sprint("flood", i))
+			c := rawtest.Enter(t, r.node.Addr, fmt.Sprint("flood", i))
 			conns = append(conns, c)
 			busy.Go(func() { drain(c) })
 			busy.Go(func() {
@@ -444,7 +445,7 @@ func flood(again []byte) attack {
 func fragments(piece []byte) attack {
 	pieces := slices.Concat(rawtest.Frame(rawtest.Text, "{"), bytes.Repeat(piece, 5000))
 	return again(func(t *testing.T, r *healthyRoom, i int) {
-		c := rawtest.Enter(t, r.node.addr, fmt.Sprint("endless", i))
+		c := rawtest.Enter(t, r.node.Addr, fmt.Sprint("endless", i))
 		go c.Send(pieces)
 		if code := c.Ended(nil); code != int(wire.ClosePolicy) {
 			t.Errorf("a message without an end is closed with %d, want %d", code, wire.ClosePolicy)
@@ -492,7 +493,7 @@ func malformed(t *testing.T, r *healthyRoom) func() {
 	} {
 		busy.Go(func() {
 			for {
-				c := rawtest.Enter(t, r.node.addr, fmt.Sprint("broken", i))
+				c := rawtest.Enter(t, r.node.Addr, fmt.Sprint("broken", i))
 				go c.Send(row.frame)
 				if code := c.Ended(nil); code != int(row.code) {
 					t.Errorf("%.10x… is closed with %d, want %d", row.frame, code, row.code)

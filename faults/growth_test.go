@@ -46,24 +46,24 @@ func TestGrowthOfNodes(t *testing.T) {
 				nodes = append(nodes, serve(t, redis, "--limit-publishes=100000"))
 			}
 			deaf := serve(t, redis) // has people too, elsewhere
-			enter(t, deaf.url(), "hermit").join("cell", nil)
+			enter(t, deaf.URL(), "hermit").join("cell", nil)
 			var people, talkers []*member
 			for i := range members {
-				m := enter(t, nodes[i%count].url(), fmt.Sprint("member", i))
+				m := enter(t, nodes[i%count].URL(), fmt.Sprint("member", i))
 				m.join("lobby", nil)
 				people = append(people, m)
 			}
 			for i := range publishers {
-				m := enter(t, nodes[i%count].url(), fmt.Sprint("talker", i))
+				m := enter(t, nodes[i%count].URL(), fmt.Sprint("talker", i))
 				m.join("lobby", nil)
 				talkers = append(talkers, m)
 			}
 			before, begun := commands(t, redis), time.Now()
 			delivered := make([]float64, count)
 			for i, n := range nodes {
-				delivered[i] = n.metric("rookery_deliveries_total")
+				delivered[i] = n.Metric("rookery_deliveries_total")
 			}
-			silence := deaf.metric("rookery_messages_received_total")
+			silence := deaf.Metric("rookery_messages_received_total")
 
 			var talking sync.WaitGroup
 			for _, m := range talkers {
@@ -101,11 +101,11 @@ func TestGrowthOfNodes(t *testing.T) {
 
 			for i, n := range nodes {
 				want := float64(publishes * (members + publishers) / count)
-				if got := n.metric("rookery_deliveries_total") - delivered[i]; got != want {
+				if got := n.Metric("rookery_deliveries_total") - delivered[i]; got != want {
 					t.Errorf("node %d has delivered %v times, want %v", i, got, want)
 				}
 			}
-			if n := deaf.metric("rookery_messages_received_total") - silence; n != 0 {
+			if n := deaf.Metric("rookery_messages_received_total") - silence; n != 0 {
 				t.Errorf("a node without members heard of %v messages", n)
 			}
 		})
@@ -129,7 +129,7 @@ func TestGrowthOfRoom(t *testing.T) {
 	for _, n := range nodes {
 		asking.Go(func() {
 			for asked := 0; ; asked++ {
-				if n.metric("rookery_ready") != 1 {
+				if n.Metric("rookery_ready") != 1 {
 					t.Errorf("node %s was not ready when asked the %dth time", n.ID, asked)
 					return
 				}
@@ -141,7 +141,7 @@ func TestGrowthOfRoom(t *testing.T) {
 			}
 		})
 	}
-	found := benchmark(t, "gather", "--url="+nodes[0].url(), "--url="+nodes[1].url(), fmt.Sprint("--sessions=", people), fmt.Sprintf("--within=%ds", within))
+	found := benchmark(t, "gather", "--url="+nodes[0].URL(), "--url="+nodes[1].URL(), fmt.Sprint("--sessions=", people), fmt.Sprintf("--within=%ds", within))
 	close(done)
 	asking.Wait()
 	value := func(name string) float64 { return found[name].(float64) }
@@ -168,7 +168,7 @@ func TestGrowthOfTopics(t *testing.T) {
 	idle := func(topics int) (scripts, commands float64) {
 		redis := redistest.Start(t)
 		node := serve(t, redis)
-		found := benchmark(t, "topics", "--url="+node.url(), "--redis="+redis.URL(), fmt.Sprint("--topics=", topics), fmt.Sprint("--each=", topics/15), "--settle=1s", "--duration=8s")
+		found := benchmark(t, "topics", "--url="+node.URL(), "--redis="+redis.URL(), fmt.Sprint("--topics=", topics), fmt.Sprint("--each=", topics/15), "--settle=1s", "--duration=8s")
 		if found["topics"] != float64(topics) {
 			t.Fatalf("found %v", found)
 		}

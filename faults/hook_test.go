@@ -113,10 +113,10 @@ func TestHook(t *testing.T) {
 	redis := redistest.Start(t)
 	b := newBackEnd(t)
 	one, two := b.serve(t, redis), b.serve(t, redis)
-	enter(t, two.url(), "watch")
+	enter(t, two.URL(), "watch")
 	b.awaits(t, "*", "connect watch")
-	phone, laptop := enter(t, one.url(), "alice"), enter(t, one.url(), "alice")
-	tablet := enter(t, two.url(), "alice")
+	phone, laptop := enter(t, one.URL(), "alice"), enter(t, one.URL(), "alice")
+	tablet := enter(t, two.URL(), "alice")
 	for _, m := range []*member{phone, laptop, tablet} {
 		m.join("lobby", nil)
 	}
@@ -126,7 +126,7 @@ func TestHook(t *testing.T) {
 	phone.leave()
 
 	b.is(true)
-	mark := enter(t, two.url(), "mark")
+	mark := enter(t, two.URL(), "mark")
 	for range 3 {
 		mark.join("lobby", nil)
 		if err := mark.Leave(t.Context(), "lobby"); err != nil {
@@ -134,7 +134,7 @@ func TestHook(t *testing.T) {
 		}
 		await(t, "mark is out", func() bool { return must(t, two, "GET", "/v1/topics/lobby/members", "")["online"] == 1.0 })
 	}
-	one.kill()
+	one.Kill()
 	await(t, "the dead node's user is gone", func() bool { return must(t, two, "GET", "/v1/topics/lobby/members", "")["online"] == 0.0 })
 	await(t, "the back end is asked in vain", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.refuses > 1 })
 	b.is(false)
@@ -143,7 +143,7 @@ func TestHook(t *testing.T) {
 	t.Logf("%d events came again", b.repeated)
 	mark.join("lobby", nil)
 	b.awaits(t, "lobby", "join alice", "join mark", "leave mark", "join mark", "leave mark", "join mark", "leave mark", "leave alice", "join mark")
-	await(t, "nothing waits", func() bool { return two.metric("rookery_hook_lag_seconds") == 0 })
+	await(t, "nothing waits", func() bool { return two.Metric("rookery_hook_lag_seconds") == 0 })
 }
 
 // A node that drains hands over at once, and the last one leaves what it cannot tell to the next.
@@ -152,13 +152,13 @@ func TestHookOverRestarts(t *testing.T) {
 	redis := redistest.Start(t)
 	b := newBackEnd(t)
 	one := b.serve(t, redis, "--drain=2s")
-	alice := enter(t, one.url(), "alice")
+	alice := enter(t, one.URL(), "alice")
 	b.awaits(t, "*", "connect alice")
 	b.is(true)
 	alice.join("lobby", nil)
 	alice.leave()
-	one.cmd.Process.Signal(syscall.SIGTERM)
-	<-one.exited
+	one.Signal(syscall.SIGTERM)
+	<-one.Exited
 	b.is(false)
 	b.serve(t, redis)
 	b.awaits(t, "lobby", "join alice", "leave alice")
@@ -171,7 +171,7 @@ func TestHookPublish(t *testing.T) {
 	redis := redistest.Start(t)
 	b := newBackEnd(t)
 	closed, open := b.serve(t, redis, "--hook-publish"), b.serve(t, redis, "--hook-publish", "--hook-publish-open")
-	alice, bob := enter(t, closed.url(), "alice"), enter(t, open.url(), "bob")
+	alice, bob := enter(t, closed.URL(), "alice"), enter(t, open.URL(), "bob")
 	alice.join("lobby", nil)
 	bob.join("lobby", nil)
 	alice.say("lobby", "hello")

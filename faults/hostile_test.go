@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rookery-chat/rookery/auth"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -74,7 +75,7 @@ func TestHostile(t *testing.T) {
 // Pages of other sites, however much they look like ours.
 func (h *hostile) origins() {
 	open := func(origin string) (int, string) {
-		conn, r, err := websocket.Dial(h.t.Context(), h.node.url(), &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
+		conn, r, err := websocket.Dial(h.t.Context(), h.node.URL(), &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
 		if err == nil {
 			conn.CloseNow()
 			return r.StatusCode, ""
@@ -85,7 +86,7 @@ func (h *hostile) origins() {
 		body, _ := io.ReadAll(r.Body) // the library gives it back
 		return r.StatusCode, string(body)
 	}
-	host, _, _ := strings.Cut(h.node.addr, ":")
+	host, _, _ := strings.Cut(h.node.Addr, ":")
 	for _, origin := range []string{
 		"null", "https://evil.example", "https://example.com", "https://evil-chat.example.com", "https://chat.example.com.evil.example",
 		"https://chat.example.com:8443", "https://chat.example.com@evil.example", "https://evil.example/chat.example.com",
@@ -96,7 +97,7 @@ func (h *hostile) origins() {
 		status, answer := open(origin)
 		h.refused("origin "+origin, fmt.Sprint(status), "403", answer)
 	}
-	for _, origin := range []string{"https://chat.example.com", "HTTPS://CHAT.Example.COM", "https://a.example.org", "https://only.example.net", "http://" + h.node.addr} {
+	for _, origin := range []string{"https://chat.example.com", "HTTPS://CHAT.Example.COM", "https://a.example.org", "https://only.example.net", "http://" + h.node.Addr} {
 		if status, answer := open(origin); status != http.StatusSwitchingProtocols {
 			h.t.Errorf("origin %s: %d %s", origin, status, answer)
 		}
@@ -108,7 +109,7 @@ func (h *hostile) say(frames ...string) (answer *wire.Error, text string, closed
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, h.node.url(), nil)
+	conn, _, err := websocket.Dial(ctx, h.node.URL(), nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func (h *hostile) calls(key string) {
 		{"PUT", "/v1/topics/lobby/members/nobody", "", "key", 404, wire.NotFound},
 		{"DELETE", "/v1/timers/nothing", "", "key", 404, wire.NotFound},
 	} {
-		r, err := http.NewRequestWithContext(h.t.Context(), row.method, "http://"+h.node.admin+row.path, strings.NewReader(row.body))
+		r, err := http.NewRequestWithContext(h.t.Context(), row.method, "http://"+h.node.Admin+row.path, strings.NewReader(row.body))
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -269,7 +270,7 @@ func (h *hostile) calls(key string) {
 		if name, value, ok := strings.Cut(row.header, ": "); ok {
 			r.Header.Set(name, value)
 		}
-		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		c := processtest.HTTP
 		w, err := c.Do(r)
 		if err != nil {
 			h.t.Fatal(err)

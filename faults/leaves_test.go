@@ -24,7 +24,7 @@ func TestDeadNodesLeaves(t *testing.T) {
 	var all sync.WaitGroup
 	var ghosts []*member
 	for i := range users {
-		m := enter(t, dying.url(), fmt.Sprint("ghost", i))
+		m := enter(t, dying.URL(), fmt.Sprint("ghost", i))
 		ghosts = append(ghosts, m)
 		all.Go(func() {
 			for r := range rooms {
@@ -35,7 +35,7 @@ func TestDeadNodesLeaves(t *testing.T) {
 	all.Wait()
 	var watchers []*member
 	for i, n := range append(o.nodes, o.nodes...) {
-		w := enter(t, n.url(), fmt.Sprint("watcher-", i))
+		w := enter(t, n.URL(), fmt.Sprint("watcher-", i))
 		watchers = append(watchers, w)
 		for r := range rooms {
 			w.join(fmt.Sprint("room", r), &client.JoinOptions{Presence: true})
@@ -52,11 +52,11 @@ func TestDeadNodesLeaves(t *testing.T) {
 			})
 		}
 	}
-	w := watch(t, o.dir, "witness", o.nodes[0].url, true, names...)
+	w := watch(t, o.dir, "witness", o.nodes[0].URL, true, names...)
 	await(t, "the witness is in", func() bool { return len(w.position(names[rooms-1]).Epoch) > 0 })
 	time.Sleep(6 * time.Second) // nobody is condemned by a node that has not seen Redis serve for 5 s
 
-	dying.kill()
+	dying.Kill()
 	killed := timetest.Start()
 	for i, w := range watchers {
 		w.await("all leaves", func() bool {

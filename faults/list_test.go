@@ -21,7 +21,7 @@ func TestListings(t *testing.T) {
 	want := map[string]float64{"*": 3}
 	for i, p := range []*process{asked, other} {
 		for _, user := range []string{"alice", fmt.Sprint("user", i)} {
-			m := enter(t, p.url(), user)
+			m := enter(t, p.URL(), user)
 			want["@"+user] = 1
 			for n := range 30 {
 				room := fmt.Sprintf("room%d-%s", n, user)
@@ -52,7 +52,7 @@ func TestListings(t *testing.T) {
 		if n["node"] == other.ID {
 			p = other
 		}
-		if n["node"] != p.ID || n["state"] != "ready" || n["address"] != p.addr || n["version"] != "dev" ||
+		if n["node"] != p.ID || n["state"] != "ready" || n["address"] != p.Addr || n["version"] != "dev" ||
 			n["sessions"] != 2.0 || n["users"] != 2.0 || n["since"] == "" {
 			t.Errorf("node %v", n)
 		}
@@ -80,7 +80,7 @@ func TestListings(t *testing.T) {
 	asking.Go(func() { _, topics = call(t, asked, "GET", "/v1/topics", "") })
 	asking.Go(func() { _, user = call(t, asked, "GET", "/v1/users/user1", "") })
 	asking.Wait()
-	other.cmd.Process.Signal(syscall.SIGCONT)
+	other.Signal(syscall.SIGCONT)
 	list, _ := nodes["nodes"].([]any)
 	silent := slices.ContainsFunc(list, func(x any) bool {
 		n := x.(map[string]any)
@@ -95,7 +95,7 @@ func TestListings(t *testing.T) {
 func TestListingsAlone(t *testing.T) {
 	t.Parallel()
 	alone := serve(t, nil)
-	enter(t, alone.url(), "alice").join("lobby", nil)
+	enter(t, alone.URL(), "alice").join("lobby", nil)
 	n := must(t, alone, "GET", "/v1/nodes", "")["nodes"].([]any)[0].(map[string]any)
 	if n["node"] != alone.ID || n["state"] != "ready" || n["sessions"] != 1.0 {
 		t.Errorf("node %v", n)

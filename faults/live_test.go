@@ -77,7 +77,7 @@ func TestLiveBuffersOverflow(t *testing.T) {
 		t.Error(err)
 	}
 	for _, n := range o.nodes {
-		if ended := n.metric("rookery_bus_reconnects_total"); ended < bursts/2 {
+		if ended := n.Metric("rookery_bus_reconnects_total"); ended < bursts/2 {
 			t.Errorf("only %v connections were ended", ended)
 		}
 	}

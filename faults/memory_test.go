@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -57,7 +57,7 @@ func BenchmarkIdle(b *testing.B) {
 	b.Run("WebSocket", func(b *testing.B) {
 		node := serve(b, redistest.Start(b))
 		benchmarkIdle(b, node, func(ctx context.Context, user, room string) (closeNow func() error, err error) {
-			conn, _, err := quiet(ctx, node.url(), user, room)
+			conn, _, err := quiet(ctx, node.URL(), user, room)
 			if err != nil {
 				return nil, err
 			}
@@ -65,7 +65,7 @@ func BenchmarkIdle(b *testing.B) {
 		})
 	})
 	b.Run("TCP", func(b *testing.B) {
-		addr := freeAddr(b)
+		addr := processtest.FreeAddr(b)
 		node := serve(b, redistest.Start(b), "--tcp="+addr)
 		benchmarkIdle(b, node, func(_ context.Context, user, room string) (closeNow func() error, err error) {
 			conn, err := net.Dial("tcp", addr)
@@ -124,14 +124,14 @@ func benchmarkIdle(b *testing.B, node *process, connect func(ctx context.Context
 func heap(tb testing.TB, p *process) int {
 	tb.Helper()
 	collect(tb, p)
-	return int(p.metric("go_memstats_heap_alloc_bytes"))
+	return int(p.Metric("go_memstats_heap_alloc_bytes"))
 }
 
 // collect makes a node collect its garbage.
 func collect(tb testing.TB, p *process) {
 	tb.Helper()
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := c.Get("http://" + p.admin + "/debug/pprof/heap?gc=1&debug=1")
+	c := processtest.HTTP
+	r, err := c.Get("http://" + p.Admin + "/debug/pprof/heap?gc=1&debug=1")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestNonReader(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	defer cancel()
 	// Warm up with as many messages, so that what is measured is what the client adds.
-	quick := enter(t, node.url(), "quick")
+	quick := enter(t, node.URL(), "quick")
 	quick.join("warm", nil)
 	quick.join("lobby", nil)
 	padding := strings.Repeat(".", 1000)
@@ -156,7 +156,7 @@ func TestNonReader(t *testing.T) {
 		var wg sync.WaitGroup
 		const publishers = 20
 		for p := range publishers {
-			m := enter(t, node.url(), fmt.Sprintf("%s-publisher-%d", topic, p))
+			m := enter(t, node.URL(), fmt.Sprintf("%s-publisher-%d", topic, p))
 			wg.Go(func() {
 				m.join(topic, nil)
 				for range count / publishers {
@@ -169,12 +169,12 @@ func TestNonReader(t *testing.T) {
 		quick.await("all of "+topic, func() bool { return len(quick.messages[topic]) == count })
 	}
 	alone := func(sessions float64) {
-		await(t, "the publishers are gone", func() bool { return node.metric("rookery_sessions") == sessions })
+		await(t, "the publishers are gone", func() bool { return node.Metric("rookery_sessions") == sessions })
 	}
 	flood("warm")
 	alone(1)
 	before, rss := heap(t, node), node.rss()
-	slow, joined, err := quiet(ctx, node.url(), "slow", "lobby")
+	slow, joined, err := quiet(ctx, node.URL(), "slow", "lobby")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestNonReader(t *testing.T) {
 		if err != nil && time.Since(stopped) > 30*time.Second {
 			// On a machine so slow that it took no byte for 30 s, it was closed, and comes back.
 			after := wire.Position{Epoch: joined.Epoch, Offset: uint64(i - 1)}
-			if slow, _, err = quietAfter(ctx, node.url(), "slow", "lobby", &after); err == nil {
+			if slow, _, err = quietAfter(ctx, node.URL(), "slow", "lobby", &after); err == nil {
 				continue
 			}
 		}

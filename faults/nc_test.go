@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -103,7 +104,7 @@ func (l lines) hears(from, text string) *wire.Message {
 func TestChatWithNC(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	addrs := []string{freeAddr(t), freeAddr(t)}
+	addrs := []string{processtest.FreeAddr(t), processtest.FreeAddr(t)}
 	nodes := []*process{serve(t, redis, "--tcp="+addrs[0]), serve(t, redis, "--tcp="+addrs[1])}
 	alice, bob := nc(t, addrs[0]), nc(t, addrs[1])
 	epoch := ""
@@ -111,7 +112,7 @@ func TestChatWithNC(t *testing.T) {
 		l.say(`{"type":"hello","user":"`+user+`"}`, `{"type":"join","id":2,"topic":"lobby"}`)
 		epoch = next[*wire.OK](l).Joined.Epoch
 	}
-	carol := enter(t, nodes[1].url(), "carol")
+	carol := enter(t, nodes[1].URL(), "carol")
 	carol.join("lobby", nil)
 	alice.say(`{"type":"publish","topic":"lobby","data":"hello bob"}`)
 	for _, l := range []lines{alice, bob} {
@@ -122,7 +123,7 @@ func TestChatWithNC(t *testing.T) {
 	heard := alice.hears("bob", "hello alice")
 	carol.awaitTexts("lobby", []string{"hello bob", "hello alice"})
 
-	nodes[0].cmd.Process.Signal(syscall.SIGTERM)
+	nodes[0].Signal(syscall.SIGTERM)
 	if g := next[*wire.Goodbye](alice); g.Code != "draining" || !g.Reconnect {
 		t.Errorf("goodbye: %+v", g)
 	}
@@ -132,7 +133,7 @@ func TestChatWithNC(t *testing.T) {
 	alice.say(fmt.Sprintf(`{"type":"hello","user":"alice","resume":{"lobby":{"epoch":"%s","offset":%d}}}`, epoch, heard.Offset))
 	alice.hears("bob", "still there?")
 	select {
-	case <-nodes[0].exited:
+	case <-nodes[0].Exited:
 	case <-time.After(patience):
 		t.Error("the node does not end")
 	}
@@ -141,9 +142,9 @@ func TestChatWithNC(t *testing.T) {
 // A script asks, ends its side, and gets its answers: nc ends by itself.
 func TestScriptWithNC(t *testing.T) {
 	t.Parallel()
-	addr := freeAddr(t)
+	addr := processtest.FreeAddr(t)
 	node := serve(t, nil, "--tcp="+addr)
-	m := enter(t, node.url(), "carol")
+	m := enter(t, node.URL(), "carol")
 	m.join("lobby", nil)
 	for i := range 100 {
 		m.say("lobby", fmt.Sprint(i))
@@ -173,7 +174,7 @@ func TestLinesOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	pool := certify(t, cert, key, 1)
-	addr := freeAddr(t)
+	addr := processtest.FreeAddr(t)
 	node := serve(t, nil, "--tcp="+addr, "--tls-cert="+cert, "--tls-key="+key, "--limit-bytes=100000000")
 	enterTLS := func(user string) (lines, *tls.Conn) {
 		t.Helper()
@@ -226,7 +227,7 @@ func TestLinesOverTLS(t *testing.T) {
 		t.Errorf("and then %q, %v", script.from.Text(), script.from.Err())
 	}
 	await(t, "the script has left, and is not lost", func() bool {
-		left, _ := node.lookUp(`rookery_closes_total{code="1000"}`)
+		left, _ := node.LookUp(`rookery_closes_total{code="1000"}`)
 		return left == 1
 	})
 }

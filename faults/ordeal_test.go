@@ -50,11 +50,11 @@ func newOrdeal(t *testing.T, redis *redistest.Server, ways ...string) *ordeal {
 			way = ways[i]
 		}
 		o.nodes = append(o.nodes, serve(t, nil, "--redis=redis://"+way))
-		url := o.nodes[i].url()
+		url := o.nodes[i].URL()
 		o.members = append(o.members, watch(t, o.dir, fmt.Sprint("member", i), func() string { return url }, true, ordealRoom))
 		o.speakers = append(o.speakers, o.speaker(i))
 	}
-	o.watcher = enter(t, o.nodes[1].url(), "watcher")
+	o.watcher = enter(t, o.nodes[1].URL(), "watcher")
 	o.watcher.join(ordealRoom, &client.JoinOptions{Presence: true})
 	await(t, "everybody is in", func() bool {
 		r, ok := o.watcher.Roster(ordealRoom)
@@ -116,7 +116,7 @@ func (o *ordeal) say(s *speaker, key string) wire.Published {
 func (o *ordeal) judged() {
 	o.t.Helper()
 	for _, n := range o.nodes {
-		n.awaitReady(true)
+		n.AwaitReady(true)
 	}
 	o.say(o.speakers[0], "last")
 	o.log.Add(judge.Record{Act: judge.Truth, Topic: ordealRoom, Users: o.present()})
@@ -147,7 +147,7 @@ func (o *ordeal) judged() {
 
 // complaints are what the node has logged since it had said so much, but for what is only told.
 func (p *process) complaints(since string) (lines []string) {
-	for line := range strings.Lines(strings.TrimPrefix(p.said(), since)) {
+	for line := range strings.Lines(strings.TrimPrefix(p.Said(), since)) {
 		var l struct{ Level string }
 		if json.Unmarshal([]byte(line), &l) == nil && (l.Level == "WARN" || l.Level == "ERROR") {
 			lines = append(lines, line)
@@ -173,7 +173,7 @@ func (o *ordeal) speaker(node int) *speaker {
 	if s.log, err = judge.Create(o.dir, judge.Publisher, s.user); err != nil {
 		o.t.Fatal(err)
 	}
-	if s.conn, _, err = websocket.Dial(context.Background(), o.nodes[node].url(), &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}}); err != nil {
+	if s.conn, _, err = websocket.Dial(context.Background(), o.nodes[node].URL(), &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}}); err != nil {
 		o.t.Fatal(err)
 	}
 	s.conn.SetReadLimit(1 << 20)

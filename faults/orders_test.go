@@ -19,11 +19,11 @@ func TestOrdersOnThreeNodes(t *testing.T) {
 	var sessions []*member
 	for range 3 {
 		p := serve(t, redis)
-		m := enter(t, p.url(), "alice")
+		m := enter(t, p.URL(), "alice")
 		m.await("a session", func() bool { return m.connects == 1 })
 		nodes, sessions = append(nodes, p), append(sessions, m)
 	}
-	watch := enter(t, nodes[2].url(), "watch")
+	watch := enter(t, nodes[2].URL(), "watch")
 	for _, room := range []string{"news", "lobby"} {
 		watch.join(room, &client.JoinOptions{Presence: true})
 	}
@@ -114,7 +114,7 @@ func TestOrdersOnThreeNodes(t *testing.T) {
 	sessions[0].awaitKicked()
 	sessions[2].awaitKicked()
 	for i, p := range nodes {
-		sessions[i] = enter(t, p.url(), "alice")
+		sessions[i] = enter(t, p.URL(), "alice")
 		sessions[i].await("alice is back", func() bool { return sessions[i].connects == 1 })
 	}
 

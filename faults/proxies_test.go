@@ -15,6 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -122,16 +123,16 @@ func TestWhoIsCalling(t *testing.T) {
 		"forger":       {way{from: caller, forwarded: "203.0.113.7"}, caller + ":"},
 		"unauthorized": {way{from: "127.0.0.1", forwarded: "203.0.113.7"}, "127.0.0.1:"},
 	} {
-		if got := row.enter(t, node.addr, user, node); !strings.HasPrefix(got, row.want) || (!strings.HasSuffix(row.want, ":") && got != row.want) {
+		if got := row.enter(t, node.Addr, user, node); !strings.HasPrefix(got, row.want) || (!strings.HasSuffix(row.want, ":") && got != row.want) {
 			t.Errorf("%s: %s, want %s", user, got, row.want)
 		}
 	}
 	for _, header := range []string{proxyV1, proxyV2} {
-		if _, r, err := (way{from: caller, header: header}).dial(t, node.addr); err == nil || r == nil || r.StatusCode != http.StatusBadRequest {
+		if _, r, err := (way{from: caller, header: header}).dial(t, node.Addr); err == nil || r == nil || r.StatusCode != http.StatusBadRequest {
 			t.Errorf("a header %q of anybody: %v, %v", header, r, err)
 		}
 	}
-	if _, r, err := (way{from: trustedProxy, header: "PROXY TCP4 nonsense\r\n"}).dial(t, node.addr); err == nil || r != nil && r.StatusCode != http.StatusBadRequest {
+	if _, r, err := (way{from: trustedProxy, header: "PROXY TCP4 nonsense\r\n"}).dial(t, node.Addr); err == nil || r != nil && r.StatusCode != http.StatusBadRequest {
 		t.Errorf("a bad header of a proxy: %v, %v", r, err)
 	}
 }
@@ -151,11 +152,11 @@ func TestProxyBeforeTLS(t *testing.T) {
 		"v2":     {way{from: trustedProxy, header: proxyV2, tls: config}, "203.0.113.7:4711"},
 		"direct": {way{from: caller, tls: config}, caller + ":"},
 	} {
-		if got := row.enter(t, node.addr, user, node); !strings.HasPrefix(got, row.want) {
+		if got := row.enter(t, node.Addr, user, node); !strings.HasPrefix(got, row.want) {
 			t.Errorf("%s: %s, want %s", user, got, row.want)
 		}
 	}
-	if _, _, err := (way{from: caller, header: proxyV2, tls: config}).dial(t, node.addr); err == nil {
+	if _, _, err := (way{from: caller, header: proxyV2, tls: config}).dial(t, node.Addr); err == nil {
 		t.Error("a header of anybody is taken for TLS")
 	}
 }
@@ -167,7 +168,7 @@ func TestHalfProxyHeader(t *testing.T) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(trustedProxy)}}
 	var half []net.Conn
 	for i := range 100 {
-		c, err := d.DialContext(t.Context(), "tcp", node.addr)
+		c, err := d.DialContext(t.Context(), "tcp", node.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +176,7 @@ func TestHalfProxyHeader(t *testing.T) {
 		io.WriteString(c, []string{"", "PRO", proxyV2[:3], proxyV2[:20]}[i%4])
 		half = append(half, c)
 	}
-	if got := (way{from: trustedProxy, header: proxyV1}).enter(t, node.addr, "alice", node); got != "203.0.113.7:4711" {
+	if got := (way{from: trustedProxy, header: proxyV1}).enter(t, node.Addr, "alice", node); got != "203.0.113.7:4711" {
 		t.Errorf("behind them comes %s", got)
 	}
 	for _, c := range half {
@@ -195,8 +196,8 @@ func TestProxiedSessionIsAsLean(t *testing.T) {
 	config := &tls.Config{RootCAs: certify(t, cert, key, 1)}
 	// readers counts the goroutines that wait for a session's peer to say something.
 	readers := func(node *process) int {
-		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		r, err := c.Get("http://" + node.admin + "/debug/pprof/goroutine?debug=2")
+		c := processtest.HTTP
+		r, err := c.Get("http://" + node.Admin + "/debug/pprof/goroutine?debug=2")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,11 +216,11 @@ func TestProxiedSessionIsAsLean(t *testing.T) {
 	}
 	node := serve(t, nil, "--trusted-proxies="+trustedProxy)
 	for i, header := range []string{"", proxyV1, proxyV2} {
-		way{from: trustedProxy, header: header}.enter(t, node.addr, fmt.Sprint("user", i), node)
+		way{from: trustedProxy, header: header}.enter(t, node.Addr, fmt.Sprint("user", i), node)
 		await(t, "the session is parked", func() bool { return readers(node) == 0 })
 	}
 	secure := serve(t, nil, "--trusted-proxies="+trustedProxy, "--tls-cert="+cert, "--tls-key="+key)
-	way{from: trustedProxy, header: proxyV1, tls: config}.enter(t, secure.addr, "alice", secure)
+	way{from: trustedProxy, header: proxyV1, tls: config}.enter(t, secure.Addr, "alice", secure)
 	if got := readers(secure); got != 1 {
 		t.Errorf("%d readers of a session under TLS", got)
 	}
@@ -234,17 +235,17 @@ func TestLimitBehindProxy(t *testing.T) {
 	}
 	for last := range 5 {
 		for i := range 3 {
-			address(last).enter(t, node.addr, fmt.Sprintf("user%d-%d", last, i), node)
+			address(last).enter(t, node.Addr, fmt.Sprintf("user%d-%d", last, i), node)
 		}
-		if _, r, err := address(last).dial(t, node.addr); err == nil || r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
+		if _, r, err := address(last).dial(t, node.Addr); err == nil || r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
 			t.Errorf("a fourth session of an address: %v, %v", r, err)
 		}
 	}
 	for i := range 5 {
-		way{from: trustedProxy}.enter(t, node.addr, fmt.Sprint("unknown", i), node)
-		way{from: "127.0.0.1"}.enter(t, node.addr, fmt.Sprint("local", i), node)
+		way{from: trustedProxy}.enter(t, node.Addr, fmt.Sprint("unknown", i), node)
+		way{from: "127.0.0.1"}.enter(t, node.Addr, fmt.Sprint("local", i), node)
 	}
-	if said := node.said(); strings.Count(said, "goes beyond its limit") != 1 || !strings.Contains(said, "203.0.113.0") {
+	if said := node.Said(); strings.Count(said, "goes beyond its limit") != 1 || !strings.Contains(said, "203.0.113.0") {
 		t.Error("the log should tell once, by its address, who goes beyond a limit")
 	}
 }
@@ -270,7 +271,7 @@ func TestBehindHaproxy(t *testing.T) {
 		}
 	}
 	for _, n := range nodes {
-		if n.metric("rookery_sessions") == 0 {
+		if n.Metric("rookery_sessions") == 0 {
 			t.Error("a node got no session")
 		}
 	}
@@ -279,10 +280,10 @@ func TestBehindHaproxy(t *testing.T) {
 // balance runs haproxy before nodes: at one address it passes bytes on, at the other it speaks HTTP.
 func balance(t *testing.T, nodes []*process) (tcp, web string) {
 	t.Helper()
-	tcp, web = freeAddr(t), freeAddr(t)
+	tcp, web = processtest.FreeAddr(t), processtest.FreeAddr(t)
 	servers := func(options string) (s string) {
 		for i, n := range nodes {
-			s += fmt.Sprintf("  server node%d %s source %s %s\n", i, n.addr, trustedProxy, options)
+			s += fmt.Sprintf("  server node%d %s source %s %s\n", i, n.Addr, trustedProxy, options)
 		}
 		return s
 	}
@@ -304,15 +305,4 @@ func balance(t *testing.T, nodes []*process) (tcp, web string) {
 		})
 	}
 	return tcp, web
-}
-
-// freeAddr returns an address of loopback that nobody listens on.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

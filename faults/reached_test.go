@@ -27,7 +27,7 @@ func TestReachedIsTrue(t *testing.T) {
 	}{
 		{"frozen",
 			func(p *process, _ *strait) { p.freeze() },
-			func(p *process, _ *strait) { p.cmd.Process.Signal(syscall.SIGCONT) }},
+			func(p *process, _ *strait) { p.Signal(syscall.SIGCONT) }},
 		{"cut off",
 			func(_ *process, s *strait) { s.cut() },
 			func(_ *process, s *strait) { s.heal() }},
@@ -39,7 +39,7 @@ func TestReachedIsTrue(t *testing.T) {
 			port := free(t)
 			near, far := serve(t, redis, "--push="+port), serve(t, nil, way.flag())
 			line := dialLine(t, port)
-			user := enter(t, far.url(), "alice")
+			user := enter(t, far.URL(), "alice")
 			user.await("alice is online", func() bool { return user.connects > 0 })
 			var pushed []string
 			// push pushes twice, and tells whether the user was reached, as both have it.

@@ -21,7 +21,7 @@ func TestDNSRebinding(t *testing.T) {
 	}{
 		{"a page of a site that leads here", plain, "evil.example:8000", "http://evil.example:8000", http.StatusForbidden},
 		{"one whose name begins like ours", plain, "localhost.evil.example", "http://localhost.evil.example", http.StatusForbidden},
-		{"the node's page", plain, plain.addr, "http://" + plain.addr, http.StatusSwitchingProtocols},
+		{"the node's page", plain, plain.Addr, "http://" + plain.Addr, http.StatusSwitchingProtocols},
 		{"the node's page by name", plain, "LOCALHOST:8000", "http://localhost:8000", http.StatusSwitchingProtocols},
 		{"the node's page by the other address", plain, "[::1]:8000", "http://[::1]:8000", http.StatusSwitchingProtocols},
 		{"a program", plain, "chat.example", "", http.StatusSwitchingProtocols},
@@ -33,7 +33,7 @@ func TestDNSRebinding(t *testing.T) {
 		if row.origin != "" {
 			header.Set("Origin", row.origin)
 		}
-		conn, r, err := websocket.Dial(t.Context(), row.node.url(), &websocket.DialOptions{Host: row.host, HTTPHeader: header})
+		conn, r, err := websocket.Dial(t.Context(), row.node.URL(), &websocket.DialOptions{Host: row.host, HTTPHeader: header})
 		if err == nil {
 			conn.CloseNow()
 		}

@@ -36,7 +36,7 @@ func TestReconnectStorm(t *testing.T) {
 	f.seats[0] = nil
 	used := f.cpu()
 	killed := time.Now()
-	lost.kill()
+	lost.Kill()
 	until := grace(f.t, f.redis, lost)
 	moves := f.moved(f.members, lost.ID)
 	for who, now := range f.cpu() {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -32,7 +33,7 @@ func TestRedisForms(t *testing.T) {
 			cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 			certify(t, cert, key, 1)
 			s := redistest.Start(t, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
-			addr := freeAddr(t)
+			addr := processtest.FreeAddr(t)
 			_, port, _ := net.SplitHostPort(addr)
 			ask(s, "config", "set", "tls-port", port)
 			t.Setenv("SSL_CERT_FILE", cert)
@@ -63,7 +64,7 @@ func TestRedisForms(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			flags := row.make(t)
-			a, b := enter(t, serve(t, nil, flags...).url(), "alice"), enter(t, serve(t, nil, flags...).url(), "bob")
+			a, b := enter(t, serve(t, nil, flags...).URL(), "alice"), enter(t, serve(t, nil, flags...).URL(), "bob")
 			a.join("lobby", nil)
 			b.join("lobby", nil)
 			a.say("lobby", "one")

@@ -34,10 +34,10 @@ func TestRollingRestart(t *testing.T) {
 		}
 		f.log.Add(judge.Record{Act: judge.Fault, Kind: "SIGTERM of a node"})
 		begun := time.Now()
-		old.cmd.Process.Signal(syscall.SIGTERM)
+		old.Signal(syscall.SIGTERM)
 		f.haproxy.awaitServers(len(f.seats) - 1)
 		noticed := time.Since(begun)
-		<-old.exited
+		<-old.Exited
 		took := time.Since(begun)
 		f.man(i, flags...)
 		moves := f.moved(leaving, old.ID)
@@ -74,7 +74,7 @@ func TestRollingRestart(t *testing.T) {
 		if took > 2*drain {
 			t.Errorf("the node took %v to end, with --drain %v", took, drain)
 		}
-		if code := old.cmd.ProcessState.ExitCode(); code != 0 {
+		if code := old.Cmd.ProcessState.ExitCode(); code != 0 {
 			t.Errorf("the node ended with %d", code)
 		}
 	}

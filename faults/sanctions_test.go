@@ -20,7 +20,7 @@ func knock(t *testing.T, p *process, user string) wire.Code {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, _, err := quiet(ctx, p.url(), user, "lobby")
+	conn, _, err := quiet(ctx, p.URL(), user, "lobby")
 	if conn != nil {
 		defer conn.CloseNow()
 	}
@@ -45,7 +45,7 @@ func TestBansOutliveRestarts(t *testing.T) {
 	first := serve(t, redis)
 	must(t, first, "PUT", "/v1/topics/*/bans/alice", "")
 	must(t, first, "PUT", "/v1/topics/lobby/mutes/bob", fmt.Sprintf(`{"until":%q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
-	first.kill()
+	first.Kill()
 	redis.Kill()
 
 	nodes := []*process{launch(t, redis), launch(t, redis)}
@@ -59,7 +59,7 @@ func TestBansOutliveRestarts(t *testing.T) {
 		}
 	}
 	for _, p := range nodes {
-		p.awaitReady(false)
+		p.AwaitReady(false)
 		go func() { waiting <- knock(t, p, "alice") }()
 	}
 	redis.Restart()
@@ -69,14 +69,14 @@ func TestBansOutliveRestarts(t *testing.T) {
 		}
 	}
 	for _, p := range nodes {
-		p.awaitReady(true)
+		p.AwaitReady(true)
 		if code := knock(t, p, "alice"); code != wire.Forbidden {
 			t.Errorf("alice was answered %q", code)
 		}
 		if code := knock(t, p, "carol"); code != "" {
 			t.Errorf("carol was answered %q", code)
 		}
-		bob := enter(t, p.url(), "bob")
+		bob := enter(t, p.URL(), "bob")
 		bob.join("lobby", nil)
 		if err := bob.tell("lobby"); err == nil || !strings.Contains(err.Error(), string(wire.Forbidden)) {
 			t.Errorf("a muted user publishes: %v", err)
@@ -115,19 +115,19 @@ func TestBansAfterACut(t *testing.T) {
 	redis := redistest.Start(t)
 	way := newStrait(t, redis)
 	far, near := serve(t, nil, way.flag()), serve(t, redis)
-	alice, bob := enter(t, far.url(), "alice"), enter(t, far.url(), "bob")
-	watch := enter(t, near.url(), "watch")
+	alice, bob := enter(t, far.URL(), "alice"), enter(t, far.URL(), "bob")
+	watch := enter(t, near.URL(), "watch")
 	for _, m := range []*member{alice, bob} {
 		m.join("lobby", nil)
 		m.join("garden", nil)
 	}
 	watch.join("lobby", &client.JoinOptions{Presence: true})
 	way.cut()
-	far.awaitReady(false)
+	far.AwaitReady(false)
 	must(t, near, "PUT", "/v1/topics/lobby/bans/alice", "")
 	must(t, near, "PUT", "/v1/topics/garden/mutes/bob", "")
 	way.heal()
-	far.awaitReady(true)
+	far.AwaitReady(true)
 	watch.await("alice is seen leaving", func() bool { return watch.left["lobby alice"] > 0 })
 	await(t, "the ban and the mute hold", func() bool {
 		banned, muted := alice.tell("lobby"), bob.tell("garden")

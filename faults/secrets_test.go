@@ -11,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/rookery-chat/rookery/auth"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -36,7 +37,7 @@ func TestNoSecretInTheLog(t *testing.T) {
 	tokens := []string{good, expired, good[:len(good)-4] + "xxxx"}
 	for _, token := range tokens {
 		for _, header := range []http.Header{nil, {"Authorization": {"Bearer " + token}}} {
-			conn, _, err := websocket.Dial(t.Context(), node.url()+"?token="+token, &websocket.DialOptions{HTTPHeader: header})
+			conn, _, err := websocket.Dial(t.Context(), node.URL()+"?token="+token, &websocket.DialOptions{HTTPHeader: header})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,9 +50,9 @@ func TestNoSecretInTheLog(t *testing.T) {
 			conn.CloseNow()
 		}
 	}
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	c := processtest.HTTP
 	for _, k := range []string{key, key + "-wrong"} {
-		r, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+node.admin+"/v1/nodes?key="+k, nil)
+		r, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+node.Admin+"/v1/nodes?key="+k, nil)
 		r.Header.Set("Authorization", "Bearer "+k)
 		w, err := c.Do(r)
 		if err != nil {
@@ -76,9 +77,9 @@ func TestNoSecretInTheLog(t *testing.T) {
 		got += n
 	}
 	conn.Close()
-	await(t, "the hook failed", func() bool { return strings.Contains(node.said(), "hook: events wait") })
-	node.kill()
-	log := node.said()
+	await(t, "the hook failed", func() bool { return strings.Contains(node.Said(), "hook: events wait") })
+	node.Kill()
+	log := node.Said()
 	if !strings.Contains(log, "listening") {
 		t.Fatal("there is no log to look at")
 	}

@@ -29,7 +29,7 @@ func TestSilence(t *testing.T) {
 // The same with packets that the kernel drops: those to Redis, those from it, and all.
 func TestDroppedPackets(t *testing.T) {
 	t.Parallel()
-	if !nettest.Inside(t, theBinary+"="+binary) {
+	if !nettest.Inside(t) {
 		return
 	}
 	const far = "127.0.0.2" // the first node's name for Redis
@@ -74,18 +74,18 @@ func silence(t *testing.T, o *ordeal, what string, begin, end func()) {
 		}
 		watch.Within(t, answerTime+time.Second, what+": the answer")
 	})
-	o.nodes[0].awaitReady(false)
+	o.nodes[0].AwaitReady(false)
 	watch.Within(t, noticed+time.Second, what+": noticed")
 	asking.Wait()
 	for n := 0; time.Since(began) < 9*time.Second; n++ {
 		o.say(o.speakers[1], fmt.Sprint("other-", n))
-		o.nodes[0].awaitReady(false)
-		o.nodes[1].awaitReady(true)
+		o.nodes[0].AwaitReady(false)
+		o.nodes[1].AwaitReady(true)
 		time.Sleep(100 * time.Millisecond)
 	}
 	end()
 	healed := time.Now()
-	o.nodes[0].awaitReady(true)
+	o.nodes[0].AwaitReady(true)
 	t.Logf("%s: ready again after %v", what, time.Since(healed).Round(10*time.Millisecond))
 	first := o.say(o.speakers[0], "meanwhile")
 	if again := o.say(o.speakers[0], "meanwhile"); again.Position != first.Position || !again.Duplicate {

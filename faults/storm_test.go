@@ -83,7 +83,7 @@ func newStorm(t *testing.T, redis backend, seed uint64, lies map[int]func(any) [
 			p.link = newDoor(t, server.Addr)
 		}
 		p.start()
-		p.front = newDoor(t, p.node.Load().addr)
+		p.front = newDoor(t, p.node.Load().Addr)
 		s.seats = append(s.seats, p)
 	}
 	for i := range stormMembers {
@@ -117,7 +117,7 @@ func (p *seat) start() {
 	n := serve(p.s.t, nil, "--redis="+url, "--drain=3s")
 	p.node.Store(n)
 	if p.front != nil {
-		p.front.lead(n.addr)
+		p.front.lead(n.Addr)
 	}
 	p.s.measure(n, "before")
 }

@@ -64,7 +64,7 @@ func TestTLS(t *testing.T) {
 	dial := func(pool *x509.CertPool, user string) *websocket.Conn {
 		t.Helper()
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-		conn, _, err := websocket.Dial(t.Context(), "wss://"+node.addr+"/ws", &websocket.DialOptions{HTTPClient: client})
+		conn, _, err := websocket.Dial(t.Context(), "wss://"+node.Addr+"/ws", &websocket.DialOptions{HTTPClient: client})
 		if err != nil {
 			t.Fatal(err)
 		}

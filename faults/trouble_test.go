@@ -182,7 +182,7 @@ func TestHarmlessTrouble(t *testing.T) {
 	}
 	talking.Wait()
 	for _, n := range o.nodes {
-		n.awaitReady(true)
+		n.AwaitReady(true)
 	}
 	cancel()
 	flushing.Wait()
@@ -202,7 +202,7 @@ func TestTrouble(t *testing.T) {
 	for _, tr := range troubles {
 		run := func(t *testing.T) {
 			o := newOrdeal(t, redistest.StartIn(t, tr.place, tr.args...))
-			leaver := enter(t, o.nodes[0].url(), "leaver")
+			leaver := enter(t, o.nodes[0].URL(), "leaver")
 			leaver.join(ordealRoom, nil)
 			await(t, "the leaver is seen", func() bool { return o.inRoom("leaver") })
 			for i, s := range o.speakers {
@@ -210,7 +210,7 @@ func TestTrouble(t *testing.T) {
 			}
 			var said []string
 			for _, n := range o.nodes {
-				said = append(said, n.said())
+				said = append(said, n.Said())
 			}
 
 			end := tr.begin(t, o)
@@ -256,12 +256,12 @@ func TestTrouble(t *testing.T) {
 			}
 			asking.Wait()
 			for _, n := range o.nodes {
-				n.awaitReady(tr.ready)
+				n.AwaitReady(tr.ready)
 			}
 			// Longer than it takes to declare a node dead.
 			time.Sleep(8*time.Second - time.Since(began))
 			for i, n := range o.nodes {
-				n.awaitReady(tr.ready)
+				n.AwaitReady(tr.ready)
 				lines := n.complaints(said[i])
 				if len(lines) == 0 || len(lines) > 6 || !strings.Contains(strings.Join(lines, ""), tr.says) {
 					t.Errorf("%d complaints, that should name %q:\n%s", len(lines), tr.says, strings.Join(lines[:min(len(lines), 20)], ""))

@@ -7,10 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/rookery-chat/rookery/hook"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/wire"
 )
 
@@ -27,22 +27,10 @@ func TestDocs(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "hook.php"), []byte(code), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	php := exec.Command("php", "-S", addr, "hook.php")
-	php.Dir, php.Env = dir, append(os.Environ(), "HOOK_SECRET="+secret)
-	php.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var log strings.Builder
-	php.Stderr = &log
-	if err := php.Start(); err != nil {
-		t.Fatalf("start php (is the package php-cli installed?): %v", err)
-	}
-	end := func() { php.Process.Kill(); php.Wait() }
-	defer end()
+	addr := processtest.FreeAddr(t)
+	cmd := exec.Command("php", "-S", addr, "hook.php")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOOK_SECRET="+secret)
+	php := processtest.Start(t, cmd)
 	await(t, "php listens", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
@@ -76,10 +64,10 @@ func TestDocs(t *testing.T) {
 	}
 	newCluster(t, 1).tell(forger)() // closes its connections
 	tells()
-	end()
+	php.Kill() // now it has said all
 	for _, line := range []string{"connect alice *", "join alice lobby"} {
-		if !strings.Contains(log.String(), line) {
-			t.Errorf("php says nothing of %q:\n%s", line, &log)
+		if !strings.Contains(php.Said(), line) {
+			t.Errorf("php says nothing of %q", line)
 		}
 	}
 }

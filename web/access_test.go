@@ -9,14 +9,15 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // Somebody chats with the keyboard alone: enters, writes, goes to another room and to a person, and
 // does all that can be done with a message.
 func TestKeyboard(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	focused := func(what string) {
 		t.Helper()
 		p.Until(fmt.Sprintf(`document.activeElement?.matches(%q)`, what))
@@ -103,8 +104,8 @@ func TestKeyboard(t *testing.T) {
 // On a phone nothing is wider than it, the lists come and go, and what is written is on the screen.
 func TestPhone(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.Size(360, 640, true)
 	p.enter("alice")
 	p.say("a-very-long-word-" + fmt.Sprintf("%0300d", 7))
@@ -133,8 +134,8 @@ func TestAxe(t *testing.T) {
 	if err != nil {
 		t.Fatalf("this test needs axe-core: run make deps (%v)", err)
 	}
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.Run(chromedp.Evaluate[chromedp.Void]("{" + string(axe) + "}; undefined")) // kept by the page, whatever it shows
 	look := func(what string) {
 		t.Helper()

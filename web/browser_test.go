@@ -1,22 +1,18 @@
 package web_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -28,9 +24,8 @@ const deadline = time.Minute // generous, for busy machines
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	binary := build(t)
-	first, second := startNode(t, binary, redis), startNode(t, binary, redis)
-	toFirst, toSecond := startProxy(t, first.addr), startProxy(t, second.addr)
+	first, second := processtest.Serve(t, "--redis", redis.URL()), processtest.Serve(t, "--redis", redis.URL())
+	toFirst, toSecond := startProxy(t, first.Addr), startProxy(t, second.Addr)
 	browser := browsertest.Start(t)
 	alice := open(t, browser, "http://"+toFirst.addr+"/")
 	bob := open(t, browser, "http://"+toSecond.addr+"/#lobby")
@@ -49,8 +44,8 @@ func TestBrowser(t *testing.T) {
 	alice.Until(`shown(".message:not(.mine)").join() === "bob: hello alice"`)
 
 	// The node of alice dies. Nobody answers her until bob has written, and she too.
-	toFirst.hold(second.addr)
-	first.kill()
+	toFirst.hold(second.Addr)
+	first.Kill()
 	alice.Until(`banner.dataset.state === "lost"`)
 	alice.say("typed while away")
 	alice.Until(`banner.textContent.includes("1 message will be sent")`)
@@ -200,98 +195,6 @@ func (p *page) enter(name string) {
 func (p *page) say(text string) {
 	p.t.Helper()
 	p.Type("#text", text+"\r")
-}
-
-// scratch is a folder for all tests.
-var scratch string
-
-func TestMain(m *testing.M) {
-	var err error
-	if scratch, err = os.MkdirTemp("", "rookery-web-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(scratch)
-	os.Exit(code)
-}
-
-var buildOnce = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(scratch, "rookery")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/rookery").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %v\n%s", err, out)
-	}
-	return binary, nil
-})
-
-// build makes the binary, once for all tests.
-func build(t *testing.T) string {
-	t.Helper()
-	binary, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binary
-}
-
-type node struct {
-	addr  string // of the page
-	admin string // of the server API
-	cmd   *exec.Cmd
-	done  chan struct{} // closed when the process has ended
-}
-
-// startNode starts one node of the cluster on redis.
-func startNode(t *testing.T, binary string, redis *redistest.Server) *node {
-	t.Helper()
-	return serve(t, binary, "--redis", redis.URL())
-}
-
-// serve starts a node with flags; without others it runs alone.
-func serve(t *testing.T, binary string, flags ...string) *node {
-	t.Helper()
-	flags = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"}, flags...)
-	cmd := exec.Command(binary, flags...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	n := &node{cmd: cmd, done: make(chan struct{})}
-	type addresses struct{ Msg, Addr, Admin string }
-	listening := make(chan addresses, 1)
-	go func() {
-		defer close(n.done)
-		var all []string
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			all = append(all, lines.Text())
-			var l addresses
-			if json.Unmarshal(lines.Bytes(), &l) == nil && l.Msg == "listening" {
-				listening <- l
-			}
-		}
-		cmd.Wait()
-		close(listening)
-		if t.Failed() {
-			t.Logf("log of a node:\n%s", strings.Join(all, "\n"))
-		}
-	}()
-	t.Cleanup(n.kill)
-	l := <-listening
-	n.addr, n.admin = l.Addr, l.Admin
-	if n.addr == "" {
-		t.Fatal("the node did not start")
-	}
-	return n
-}
-
-// kill ends the node as kill -9 does. It is safe to repeat.
-func (n *node) kill() {
-	n.cmd.Process.Kill()
-	<-n.done
 }
 
 // A proxy is the one address that a page knows of the cluster.

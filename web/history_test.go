@@ -4,14 +4,15 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // The browser's buttons go back and forward over the conversations, each with its draft; a room that was
 // left is passed over, and not entered again.
 func TestBackAndForward(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.enter("alice")
 	p.Type("#text", "half a thought")
 	p.to("attic")

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // corpus are strings that have run as a script in some page somewhere: markup, addresses, templates,
@@ -67,9 +68,9 @@ func TestInjections(t *testing.T) {
 	if len(corpus) < 40 {
 		t.Fatalf("only %d strings", len(corpus))
 	}
-	n := serve(t, build(t))
+	n := processtest.Serve(t)
 	browser := browsertest.Start(t)
-	alice, bob := open(t, browser, "http://"+n.addr+"/"), open(t, browser, "http://"+n.addr+"/")
+	alice, bob := open(t, browser, "http://"+n.Addr+"/"), open(t, browser, "http://"+n.Addr+"/")
 	alice.enter("alice")
 	alice.Until(`online() === 1`)
 	args, err := json.Marshal(corpus)

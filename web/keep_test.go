@@ -6,14 +6,15 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // Pictures and files are pasted and dropped. Pictures are shown, all else is offered as a download; what is
 // too large is refused with its size, except pictures, which are made smaller.
 func TestFilesOfMessages(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.enter("alice")
 	p.Until(`online() === 1`)
 	p.Do(`Object.assign(window, {
@@ -55,8 +56,8 @@ func TestFilesOfMessages(t *testing.T) {
 // for at a click and not before.
 func TestNotifications(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.Do(`(() => {
 		window.asked = 0;
 		window.told = [];
@@ -88,8 +89,8 @@ func TestNotifications(t *testing.T) {
 // Each conversation keeps its draft and its place, over others and when the page is loaded again.
 func TestDraftsAndPlaces(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.Do(speaker)
 	p.Do(`Promise.all(Array.from({ length: 300 }, (_, i) => bob.publish("lobby", "message " + (i + 1))))`)
 	p.enter("alice")
@@ -121,16 +122,15 @@ func TestDraftsAndPlaces(t *testing.T) {
 // The cluster lost its memory: the page says what that means, keeps what it has shown, and goes on.
 func TestLoss(t *testing.T) {
 	t.Parallel()
-	binary := build(t)
-	first, second := serve(t, binary), serve(t, binary) // each alone: the second one knows nothing
-	door := startProxy(t, first.addr)
+	first, second := processtest.Serve(t), processtest.Serve(t) // each alone: the second one knows nothing
+	door := startProxy(t, first.Addr)
 	p := open(t, browsertest.Start(t), "http://"+door.addr+"/")
 	p.enter("alice")
 	p.say("before")
 	p.Until(`shown(".message").join() === "alice: before"`)
 	node := p.Ask(`text("node")`)
-	door.hold(second.addr)
-	first.kill()
+	door.hold(second.Addr)
+	first.Kill()
 	p.Until(`banner.dataset.state === "lost"`)
 	door.release()
 	p.Until(`banner.dataset.state === "missing" && text("banner-text").includes("missing in lobby")`)
@@ -147,10 +147,10 @@ func TestLoss(t *testing.T) {
 // where the user goes and what the user leaves.
 func TestRoomsOfAUser(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
+	n := processtest.Serve(t)
 	browser := browsertest.Start(t)
 	rooms := `Array.from(document.querySelectorAll("#rooms button"), (b) => b.dataset.name).join()`
-	desk := open(t, browser, "http://"+n.addr+"/")
+	desk := open(t, browser, "http://"+n.Addr+"/")
 	desk.enter("alice")
 	desk.to("attic")
 	desk.to("kitchen")
@@ -158,7 +158,7 @@ func TestRoomsOfAUser(t *testing.T) {
 	desk.Do(`as("bob", async (client) => { await client.join("attic"); await client.publish("attic", "anybody up here?"); })`)
 	desk.Until(`count("attic") === 1`)
 
-	phone := open(t, browser, "http://"+n.addr+"/") // which shares nothing with the first
+	phone := open(t, browser, "http://"+n.Addr+"/") // which shares nothing with the first
 	phone.enter("alice")
 	phone.Until(rooms + ` === "attic,kitchen,lobby" && count("attic") === 1`)
 	phone.to("cellar")
@@ -176,12 +176,12 @@ func TestRoomsOfAUser(t *testing.T) {
 	phone.Click("#leave")
 	phone.Until(rooms + ` === "attic,lobby"`)
 	phone.to("den")
-	desk.Go("http://" + n.addr + "/")
+	desk.Go("http://" + n.Addr + "/")
 	desk.prepare()
 	desk.Until(rooms + ` === "attic,den,lobby"`)
 
 	// The server API takes alice along.
-	r, err := http.NewRequestWithContext(t.Context(), "PUT", "http://"+n.admin+"/v1/topics/meeting/members/alice", nil)
+	r, err := http.NewRequestWithContext(t.Context(), "PUT", "http://"+n.Admin+"/v1/topics/meeting/members/alice", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // speaker lets bob say many things at once, by a client in some page.
@@ -21,8 +22,8 @@ const speaker = `(async () => {
 func TestLargeRoom(t *testing.T) {
 	t.Parallel()
 	const many = 10_000
-	n := serve(t, build(t), "--log-length", "20000", "--limit-publishes", "100000", "--limit-frames", "100000", "--limit-bytes", "100000000")
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/#elsewhere")
+	n := processtest.Serve(t, "--log-length", "20000", "--limit-publishes", "100000", "--limit-frames", "100000", "--limit-bytes", "100000000")
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/#elsewhere")
 	p.Do(speaker)
 	p.Do(fmt.Sprintf(`Promise.all(Array.from({ length: %d }, (_, i) => bob.publish("lobby", { text: "message " + (i + 1) + " " + "and more ".repeat(i %% 20) })))`, many))
 	p.enter("alice")
@@ -82,9 +83,9 @@ func TestLargeRoom(t *testing.T) {
 // and has all of them in the end.
 func TestFlood(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t), "--log-length", "5000")
+	n := processtest.Serve(t, "--log-length", "5000")
 	browser := browsertest.Start(t)
-	alice, other := open(t, browser, "http://"+n.addr+"/"), open(t, browser, "http://"+n.addr+"/")
+	alice, other := open(t, browser, "http://"+n.Addr+"/"), open(t, browser, "http://"+n.Addr+"/")
 	alice.enter("alice")
 	alice.Until(`online() === 1`)
 	other.Do(speaker)
@@ -127,8 +128,8 @@ func TestFlood(t *testing.T) {
 // How long it takes from opening the page to the first message is told, not judged: that is the machine's.
 func TestFirstMessage(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.Do(speaker)
 	p.Do(`Promise.all(Array.from({ length: 50 }, (_, i) => bob.publish("lobby", { text: "message " + i })))`)
 	p.enter("alice")

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/web"
 )
 
@@ -39,15 +40,15 @@ const traced = `(() => {
 // sent. The rest of the page comes when there is nothing else to do, so that it is there without a network.
 func TestOpening(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
+	n := processtest.Serve(t)
 	browser := browsertest.Start(t)
-	other := open(t, browser, "http://"+n.addr+"/")
+	other := open(t, browser, "http://"+n.Addr+"/")
 	other.Do(speaker)
 	other.Do(`Promise.all(Array.from({ length: 50 }, (_, i) => bob.publish("lobby", "message " + i)))`)
 
 	p := open(t, browser, "about:blank") // nothing is in its cache
 	p.Before(traced)
-	p.Go("http://" + n.addr + "/")
+	p.Go("http://" + n.Addr + "/")
 	p.prepare()
 	p.enter("alice")
 	p.Until(`document.querySelectorAll(".message").length === 50`)
@@ -69,7 +70,7 @@ func TestOpening(t *testing.T) {
 	}
 
 	// What was loaded until then is what the page itself names: nothing was found out later.
-	r, err := http.Get("http://" + n.addr + "/")
+	r, err := http.Get("http://" + n.Addr + "/")
 	if err != nil {
 		t.Fatal(err)
 	}

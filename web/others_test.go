@@ -6,19 +6,20 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // What other programs say is shown sensibly: a back end's numbers and objects, with and without a
 // name, to the room, to one user and to everyone; and somebody at /plain.
 func TestOtherPrograms(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	p.enter("alice")
 	p.Until(`online() === 1`)
 	push := func(topic, message string) {
 		t.Helper()
-		r, err := http.Post("http://"+n.admin+"/v1/topics/"+topic+"/messages", "application/json", strings.NewReader(message))
+		r, err := http.Post("http://"+n.Admin+"/v1/topics/"+topic+"/messages", "application/json", strings.NewReader(message))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 var screenshots = flag.String("screenshots", "", "the folder into which TestScreenshots writes")
@@ -14,9 +15,9 @@ var screenshots = flag.String("screenshots", "", "the folder into which TestScre
 // What the README shows is made from the page as it is: make screenshots.
 func TestScreenshots(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t))
+	n := processtest.Serve(t)
 	browser := browsertest.Start(t)
-	alice := open(t, browser, "http://"+n.addr+"/")
+	alice := open(t, browser, "http://"+n.Addr+"/")
 	alice.Size(1100, 700, false)
 	alice.enter("alice")
 	alice.Until(`online() === 1`)

@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -16,11 +17,10 @@ import (
 func TestTalk(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	binary := build(t)
-	first, second := startNode(t, binary, redis), startNode(t, binary, redis)
+	first, second := processtest.Serve(t, "--redis", redis.URL()), processtest.Serve(t, "--redis", redis.URL())
 	browser := browsertest.Start(t)
-	alice := open(t, browser, "http://"+first.addr+"/")
-	bob := open(t, browser, "http://"+second.addr+"/")
+	alice := open(t, browser, "http://"+first.Addr+"/")
+	bob := open(t, browser, "http://"+second.Addr+"/")
 	alice.enter("alice")
 	bob.enter("bob")
 	both := []*page{alice, bob}

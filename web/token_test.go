@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 const secret = "a secret of more than thirty-two bytes"
@@ -14,7 +15,7 @@ const secret = "a secret of more than thirty-two bytes"
 // mint makes a token by the command that the README names.
 func mint(t *testing.T, user string, life time.Duration) string {
 	t.Helper()
-	out, err := exec.Command(build(t), "token", "--auth-secret", secret, "--user", user, "--for", life.String()).CombinedOutput()
+	out, err := exec.Command(processtest.Rookery(t), "token", "--auth-secret", secret, "--user", user, "--for", life.String()).CombinedOutput()
 	if err != nil {
 		t.Fatalf("rookery token: %v\n%s", err, out)
 	}
@@ -32,8 +33,8 @@ func (p *page) paste(id, text string) {
 // is, what was begun to be written and what was sent meanwhile too.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t), "--auth-secret", secret)
-	p := open(t, browsertest.Start(t), "http://"+n.addr+"/")
+	n := processtest.Serve(t, "--auth-secret", secret)
+	p := open(t, browsertest.Start(t), "http://"+n.Addr+"/")
 	nowhere := func() {
 		t.Helper()
 		p.Until(`!/eyJ/.test(location.href + JSON.stringify(localStorage) + document.documentElement.outerHTML)`)
@@ -97,9 +98,9 @@ func TestTokens(t *testing.T) {
 // Beside tokens, names are let in with a mark before them, and the page goes by what the node calls them.
 func TestNamesBesideTokens(t *testing.T) {
 	t.Parallel()
-	n := serve(t, build(t), "--auth-secret", secret, "--anonymous")
+	n := processtest.Serve(t, "--auth-secret", secret, "--anonymous")
 	browser := browsertest.Start(t)
-	alice, bob := open(t, browser, "http://"+n.addr+"/"), open(t, browser, "http://"+n.addr+"/")
+	alice, bob := open(t, browser, "http://"+n.Addr+"/"), open(t, browser, "http://"+n.Addr+"/")
 	alice.enter("alice")
 	alice.Until(`text("me") === "~alice" && people() === "~alice (you)"`)
 	bob.Type("#name", "bob")

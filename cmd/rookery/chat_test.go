@@ -10,11 +10,12 @@ import (
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/client"
 	"github.com/rookery-chat/rookery/cmd/rookery/chat"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 func TestChat(t *testing.T) {
 	t.Parallel()
-	binary := buildRookery(t)
+	binary := processtest.Rookery(t)
 	for name, test := range map[string]func(t *testing.T, binary string){
 		"pipe":          testPipe,
 		"two terminals": testTwoTerminals,

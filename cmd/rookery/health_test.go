@@ -11,13 +11,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 // `rookery health` is a container's health check: it asks the admin listener of its own
 // environment, and its exit code is the answer.
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	binary := buildRookery(t)
+	binary := processtest.Rookery(t)
 	var status atomic.Int32
 	status.Store(http.StatusOK)
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +59,7 @@ func TestHealth(t *testing.T) {
 // A secret may come from a file that ROOKERY_…_FILE names. Who sets both is told.
 func TestSecretFile(t *testing.T) {
 	t.Parallel()
-	binary := buildRookery(t)
+	binary := processtest.Rookery(t)
 	file := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(file, []byte("a secret of 32 bytes at the least\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 type receipt struct {
@@ -31,7 +32,7 @@ func receipts(t *testing.T, text string) (all []receipt) {
 
 func TestPublish(t *testing.T) {
 	t.Parallel()
-	binary, addr := buildRookery(t), startNode(t, nil)
+	binary, addr := processtest.Rookery(t), startNode(t, nil)
 	publish := func(input string, env []string, args ...string) []receipt {
 		t.Helper()
 		con := open(t, binary, addr, env, append([]string{"publish"}, args...)...)

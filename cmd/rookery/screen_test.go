@@ -3,7 +3,6 @@ package main_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/rookery-chat/rookery/bus"
 	"github.com/rookery-chat/rookery/client"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -26,7 +26,7 @@ import (
 // the program wrote to it.
 func TestScreen(t *testing.T) {
 	t.Parallel()
-	binary := buildRookery(t)
+	binary := processtest.Rookery(t)
 	for name, test := range map[string]func(t *testing.T, binary string){
 		"two people":  testScreenTwoPeople,
 		"history":     testScreenHistory,
@@ -160,9 +160,10 @@ func testScreenInjection(t *testing.T, binary string) {
 // The node that serves alice is killed, comes back, and she has missed nothing.
 func testScreenNodeKilled(t *testing.T, binary string) {
 	redis := redistest.Start(t)
-	first, other := freeAddr(t), freeAddr(t)
-	kill := startProcess(t, binary, first, redis.URL())
-	startProcess(t, binary, other, redis.URL())
+	first := processtest.FreeAddr(t)
+	start := func() *processtest.Node { return processtest.Serve(t, "--redis", redis.URL(), "--listen", first) }
+	dying := start()
+	other := processtest.Serve(t, "--redis", redis.URL()).Addr
 	bob, ctx := startClient(t, other, "bob")
 	if _, err := bob.Join(ctx, "lobby", nil); err != nil {
 		t.Fatal(err)
@@ -178,13 +179,13 @@ func testScreenNodeKilled(t *testing.T, binary string) {
 	alice.see("bob: before")
 	node := regexp.MustCompile(`on node \w+`)
 	served := node.FindString(alice.String())
-	kill()
+	dying.Kill()
 	alice.see("connection lost: ", "trying again in ")
 	say("meanwhile 1")
 	say("meanwhile 2")
 	alice.types("typed while away\r")
 	alice.see("... alice: typed while away") // not sent yet
-	startProcess(t, binary, first, redis.URL())
+	start()
 	alice.see("alice on node ", "nothing was missed", "bob: meanwhile 1", "bob: meanwhile 2", " alice: typed while away")
 	alice.gone("... alice")
 	if now := node.FindString(alice.String()); now == "" || now == served {
@@ -277,39 +278,6 @@ func testScreenColours(t *testing.T, binary string) {
 	// A terminal that cannot move its cursor gets lines.
 	dumb := sit(t, binary, addr, []string{"TERM=dumb"}, "chat", "--as", "alice", "--room", "dumb")
 	dumb.see("* in dumb: 1 online (alice)")
-}
-
-// startProcess runs a node of its own process at addr, until the test ends or kill is called.
-func startProcess(t *testing.T, binary, addr, redis string) (kill func()) {
-	t.Helper()
-	var log output
-	cmd := exec.Command(binary, "serve", "--redis", redis, "--listen", addr, "--admin", "127.0.0.1:0")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	t.Cleanup(func() {
-		kill()
-		if t.Failed() {
-			t.Logf("the node at %s wrote\n%s", addr, log.String())
-		}
-	})
-	return kill
-}
-
-// freeAddr returns an address that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // A screen is one rookery process with a person at its terminal.

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,16 +22,6 @@ import (
 
 // patience bounds every wait. It is only reached when something is wrong.
 const patience = time.Minute
-
-// buildRookery builds the binary for one test and its subtests.
-func buildRookery(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "rookery")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return path
-}
 
 // startNode runs a node in this process until the test ends, and returns its address.
 func startNode(t *testing.T, opts *bus.Options) string {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
 	"github.com/rookery-chat/rookery/internal/exampletest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -119,7 +120,7 @@ func (w window) sees(messages ...string) {
 // misses anything, and carol, who comes in the end, sees it all. Ctrl-C leaves nothing behind.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	listen := exampletest.FreeAddr(t)
+	listen := processtest.FreeAddr(t)
 	scratch := t.TempDir()
 	p := exampletest.Run(t, exampletest.Command(t), "ROOKERY_LISTEN="+listen, "TMPDIR="+scratch)
 	url := "http://" + listen + "/"

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rookery-chat/rookery/internal/exampletest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -30,7 +31,7 @@ func TestTwoNodes(t *testing.T) {
 	redis := redistest.Start(t)
 	start := func(name string) *exampletest.Program {
 		return exampletest.Run(t, as(t, name), "ROOKERY_REDIS="+redis.URL(),
-			"ROOKERY_LISTEN="+exampletest.FreeAddr(t), "ROOKERY_ADMIN="+exampletest.FreeAddr(t))
+			"ROOKERY_LISTEN="+processtest.FreeAddr(t), "ROOKERY_ADMIN="+processtest.FreeAddr(t))
 	}
 	alice := start("alice")
 	alice.Await(0, "* in the room: alice")
@@ -75,7 +76,7 @@ func TestTwoNodes(t *testing.T) {
 func TestReconnect(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	where := []string{"ROOKERY_REDIS=" + redis.URL(), "ROOKERY_LISTEN=" + exampletest.FreeAddr(t), "ROOKERY_ADMIN=" + exampletest.FreeAddr(t)}
+	where := []string{"ROOKERY_REDIS=" + redis.URL(), "ROOKERY_LISTEN=" + processtest.FreeAddr(t), "ROOKERY_ADMIN=" + processtest.FreeAddr(t)}
 	alice := exampletest.Run(t, as(t, "alice"), where...)
 	alice.Await(0, `alice says "hello"`)
 	bob := exampletest.Run(t, as(t, "bob"), where...)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
 	"github.com/rookery-chat/rookery/internal/exampletest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,9 +20,9 @@ const lines = `Array.from(document.querySelectorAll("#log li"), (li) => (li.clas
 // own messages once; and who comes and goes, also to another group.
 func TestTwoWindows(t *testing.T) {
 	t.Parallel()
-	site := exampletest.FreeAddr(t)
+	site := processtest.FreeAddr(t)
 	program := exampletest.Run(t, exampletest.Command(t), "EXAMPLE_SITE="+site,
-		"ROOKERY_LISTEN="+exampletest.FreeAddr(t), "ROOKERY_ADMIN="+exampletest.FreeAddr(t))
+		"ROOKERY_LISTEN="+processtest.FreeAddr(t), "ROOKERY_ADMIN="+processtest.FreeAddr(t))
 	program.Await(0, "open http://"+site+"/")
 	browser := browsertest.Start(t)
 	enter := func(name, group string) *browsertest.Page {

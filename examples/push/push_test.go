@@ -15,6 +15,7 @@ import (
 
 	"github.com/rookery-chat/rookery/internal/browsertest"
 	"github.com/rookery-chat/rookery/internal/exampletest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -31,8 +32,8 @@ type example struct {
 // start runs the example with more of the environment, and waits until it says what to open.
 func start(t *testing.T, env ...string) *example {
 	t.Helper()
-	site := exampletest.FreeAddr(t)
-	e := &example{page: "http://" + site + "/", listen: exampletest.FreeAddr(t), admin: exampletest.FreeAddr(t), push: exampletest.FreeAddr(t)}
+	site := processtest.FreeAddr(t)
+	e := &example{page: "http://" + site + "/", listen: processtest.FreeAddr(t), admin: processtest.FreeAddr(t), push: processtest.FreeAddr(t)}
 	e.env = append(env, "ROOKERY_LISTEN="+e.listen, "ROOKERY_ADMIN="+e.admin, "ROOKERY_PUSH="+e.push, "EXAMPLE_SITE="+site)
 	e.again(t)
 	return e
@@ -92,7 +93,7 @@ func TestReadme(t *testing.T) {
 		{"bin/rookery publish ", `"reached":1`, "90"},
 	} {
 		line := strings.ReplaceAll(exampletest.Line(t, step.line), "127.0.0.1:9000", e.admin)
-		line = strings.ReplaceAll(line, "bin/rookery", "go run ./cmd/rookery")
+		line = strings.ReplaceAll(line, "bin/rookery", processtest.Rookery(t))
 		c := exampletest.Run(t, []string{"sh", "-c", line}, append(e.env, "ROOKERY_URL=ws://"+e.listen+"/ws")...)
 		c.Await(0, step.says)
 		if code := c.Wait(); code != 0 {
@@ -173,7 +174,7 @@ func TestTrouble(t *testing.T) {
 		{"no number", "", []string{"uid1", "much"}, "php push.php uid1 88"},
 		{"too much", "", []string{"uid1", "101"}, "php push.php uid1 88"},
 		{"no UTF-8", "", []string{"\xff", "88"}, "UTF-8"},
-		{"no node", exampletest.FreeAddr(t), []string{"uid1", "88"}, "does a node run with --push"},
+		{"no node", processtest.FreeAddr(t), []string{"uid1", "88"}, "does a node run with --push"},
 		{"no answer", silent, []string{"uid1", "88"}, "did not answer within 5 s"},
 		{"no push port", odd, []string{"uid1", "88"}, "is no push port"},
 		{"a lost connection", rude, []string{"uid1", "88"}, "hung up without an answer"},
@@ -189,7 +190,7 @@ func TestTrouble(t *testing.T) {
 
 	// A node that runs already, and has no push port.
 	node := answer(t, "")
-	c := exampletest.Run(t, exampletest.Command(t), "ROOKERY_LISTEN="+node, "ROOKERY_PUSH="+exampletest.FreeAddr(t))
+	c := exampletest.Run(t, exampletest.Command(t), "ROOKERY_LISTEN="+node, "ROOKERY_PUSH="+processtest.FreeAddr(t))
 	c.Await(0, "the node has no push port")
 	if code := c.Wait(); code != 1 {
 		t.Errorf("it ended with %d, want 1", code)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rookery-chat/rookery/internal/exampletest"
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 )
 
@@ -33,7 +34,7 @@ func start(t *testing.T, name string, env []string) *exampletest.Program {
 // place is where one more node of the cluster on redis goes.
 func place(t *testing.T, redis *redistest.Server) []string {
 	return []string{"ROOKERY_REDIS=" + redis.URL(),
-		"ROOKERY_LISTEN=" + exampletest.FreeAddr(t), "ROOKERY_ADMIN=" + exampletest.FreeAddr(t)}
+		"ROOKERY_LISTEN=" + processtest.FreeAddr(t), "ROOKERY_ADMIN=" + processtest.FreeAddr(t)}
 }
 
 var tick = regexp.MustCompile(`^\d\d:\d\d:\d\d tick (\d+)$`)

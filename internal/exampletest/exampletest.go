@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -57,19 +55,6 @@ func Line(tb testing.TB, start string) string {
 	}
 	tb.Fatalf("the README has no line that begins with %q", start)
 	return ""
-}
-
-// FreeAddr returns an address for a node to listen on. Its port is below those that the
-// kernel gives to outgoing connections.
-func FreeAddr(tb testing.TB) string {
-	tb.Helper()
-	for {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
 }
 
 // Run runs a README's command in the project's root until the test ends. env is added to
