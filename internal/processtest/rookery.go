@@ -41,7 +41,12 @@ var built = sync.OnceValues(func() (path string, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", root, err)
 	}
-	return run("run", "-exec", "echo", rookery)
+	find := func() (string, error) { return run("run", "-exec", "echo", rookery) }
+	path, err = find()
+	if _, gone := os.Stat(path); err == nil && gone != nil { // it was linked just now, in a folder that did not last
+		path, err = find()
+	}
+	return path, err
 })
 
 // run runs the go command, and returns what it prints.
