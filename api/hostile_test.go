@@ -107,6 +107,8 @@ func TestHostileCalls(t *testing.T) {
 		{timer, "/v1/timers", `{"topic":"*","data":1}`, 400, "bad_request", "every"},
 		{timer, "/v1/timers", `{"topic":"*","data":1,"every":"10ms"}`, 400, "bad_request", "from 1s"},
 		{timer, "/v1/timers", `{"topic":"*","data":1,"every":"-1s"}`, 400, "bad_request", "from 1s"},
+		{timer, "/v1/timers", `{"topic":"*","data":1,"every":"1s1ns"}`, 400, "bad_request", "whole milliseconds"},
+		{timer, "/v1/timers", `{"topic":"*","data":1,"every":"8785h"}`, 400, "bad_request", "from 1s"},
 		{timer, "/v1/timers", `{"topic":"*","data":1,"every":1}`, 400, "bad_request", "every must not be a JSON number"},
 		{timer, "/v1/timers", `{"topic":"*","data":1,"at":"0001-01-01T00:00:00Z"}`, 400, "bad_request", "RFC 3339"},
 		{timer, "/v1/timers", `{"data":1,"every":"1s"}`, 400, "bad_request", "topic is missing"},

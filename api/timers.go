@@ -66,6 +66,9 @@ func parseTimer(b []byte) (t Timer, err error) {
 		if t.Every, err = time.ParseDuration(*in.Every); err != nil || t.Every < minEvery || t.Every > maxEvery {
 			return t, bad("every must be a duration from 1s to %dh, as 90s or 1h30m", int(maxEvery.Hours()))
 		}
+		if t.Every%time.Millisecond != 0 {
+			return t, bad("every must be in whole milliseconds, as 1500ms")
+		}
 	}
 	if in.At != nil {
 		t.Next, err = instant("at", *in.At)

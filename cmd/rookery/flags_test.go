@@ -83,6 +83,10 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--redis", "redis+sentinel://a,b,c"}, "name of the master"},
 		{[]string{"--redis", "redis+sentinel://a/main", "--redis", "redis+sentinel://b/main"}, "one URL"},
 		{[]string{"--log-length", "0"}, "--log-length"},
+		{[]string{"--log-age", "0s"}, "--log-age"},
+		{[]string{"--log-age=-1h"}, "--log-age"},
+		{[]string{"--api-key", "one key of two words"}, "white space"},
+		{[]string{"--drain-delay=-1s"}, "--drain-delay -1s"},
 		{[]string{"--drain", "1s", "--drain-delay", "2s"}, "--drain"},
 		{[]string{"--auth-secret", "short"}, "--auth-secret"},
 	} {
@@ -125,6 +129,42 @@ func TestRedisURLs(t *testing.T) {
 		}
 		if !slices.Equal(c.Serve.Redis, row.want) {
 			t.Errorf("%q, %v: %q, want %q", row.env, row.args, c.Serve.Redis, row.want)
+		}
+	}
+}
+
+// White space around what a variable lists is no part of it.
+func TestSpacedLists(t *testing.T) {
+	for name, value := range map[string]string{
+		"ROOKERY_REDIS":       "  redis+cluster://a:1  redis://b:2 ",
+		"ROOKERY_API_KEY":     "first-key-0123456789, second-key-0123456789 ",
+		"ROOKERY_ORIGINS":     "chat.example.com, *.example.org",
+		"ROOKERY_LOG":         "team:*=5000,72h; lobby=5,1h ",
+		"ROOKERY_HOOK":        "ftp://example.com", // it ends here
+		"ROOKERY_HOOK_SECRET": "first-secret-of-a-hook-0123456789, second-secret-of-a-hook-0123456789",
+	} {
+		t.Setenv(name, value)
+	}
+	var c cli
+	k, err := kong.New(&c, kong.Vars{"version": "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Parse([]string{"serve"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Serve.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--hook") {
+		t.Errorf("ended with %v", err)
+	}
+	for _, row := range []struct{ got, want []string }{
+		{c.Serve.Redis, []string{"redis+cluster://a:1", "redis://b:2"}},
+		{c.Serve.APIKey, []string{"first-key-0123456789", "second-key-0123456789"}},
+		{c.Serve.Origins, []string{"chat.example.com", "*.example.org"}},
+		{c.Serve.Log, []string{"team:*=5000,72h", "lobby=5,1h"}},
+		{c.Serve.Hook.Secret, []string{"first-secret-of-a-hook-0123456789", "second-secret-of-a-hook-0123456789"}},
+	} {
+		if !slices.Equal(row.got, row.want) {
+			t.Errorf("%q, want %q", row.got, row.want)
 		}
 	}
 }

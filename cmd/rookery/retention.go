@@ -16,6 +16,9 @@ type retention struct {
 	age     time.Duration
 }
 
+// minLogAge is the least age of a log: sessions that were away for so long find theirs.
+const minLogAge = time.Minute
+
 // parseRetentions reads rules of the form pattern=count,age: team:*=5000,72h.
 func parseRetentions(rules []string) ([]retention, error) {
 	var all []retention
@@ -30,8 +33,8 @@ func parseRetentions(rules []string) ([]retention, error) {
 		if r.length, err = strconv.Atoi(count); err != nil || r.length < 1 {
 			return nil, fmt.Errorf("%q: the count %q is not an integer of at least 1", rule, count)
 		}
-		if r.age, err = time.ParseDuration(age); err != nil || r.age < time.Minute {
-			return nil, fmt.Errorf("%q: the age %q is not a time of at least 1m", rule, age)
+		if r.age, err = time.ParseDuration(age); err != nil || r.age < minLogAge {
+			return nil, fmt.Errorf("%q: the age %q is not a time of at least %s", rule, age, minLogAge)
 		}
 		all = append(all, r)
 	}

@@ -9,8 +9,11 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -69,6 +72,7 @@ type serveCmd struct {
 
 // Run serves until ctx is done and the node has drained.
 func (c *serveCmd) Run(ctx context.Context) error {
+	c.tidy()
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -181,7 +185,18 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	return err
 }
 
-// check refuses settings that would open the node to the world by mistake.
+// tidy takes off white space at the ends of what lists hold: in a variable it stands between two of them,
+// and as a part of one it would let no key, pattern or site ever match.
+func (c *serveCmd) tidy() {
+	for _, list := range [][]string{c.APIKey, c.Hook.Secret, c.Origins, c.Log} {
+		for i, s := range list {
+			list[i] = strings.TrimSpace(s)
+		}
+	}
+	c.Redis = slices.DeleteFunc(c.Redis, func(url string) bool { return strings.TrimSpace(url) == "" })
+}
+
+// check refuses settings that would open the node to the world by mistake, or that cannot be meant.
 func (c *serveCmd) check() error {
 	if err := c.checkListeners(); err != nil {
 		return err
@@ -196,12 +211,21 @@ func (c *serveCmd) check() error {
 		if len(key) < minAPIKey {
 			return fmt.Errorf("--api-key: a key of %d bytes is easily guessed: want at least %d", len(key), minAPIKey)
 		}
+		if strings.ContainsFunc(key, unicode.IsSpace) {
+			return errors.New("--api-key: a key with white space in it cannot be presented: want one word, and a comma between two keys")
+		}
 	}
 	if err := c.Hook.check(); err != nil {
 		return err
 	}
 	if c.LogLength < 1 {
 		return fmt.Errorf("--log-length %d: want at least 1", c.LogLength)
+	}
+	if c.LogAge < minLogAge {
+		return fmt.Errorf("--log-age %s: want at least %s", c.LogAge, minLogAge)
+	}
+	if c.DrainDelay < 0 {
+		return fmt.Errorf("--drain-delay %s: want 0s or more", c.DrainDelay)
 	}
 	if c.Drain <= c.DrainDelay {
 		return fmt.Errorf("--drain %s must be longer than --drain-delay %s", c.Drain, c.DrainDelay)
