@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/wire"
 )
@@ -48,7 +51,7 @@ func awaitGoodbye(t *testing.T, ctx context.Context, conn *websocket.Conn) *wire
 // Who presses Ctrl-C twice, or sends two signals, does not want to wait.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
-	for _, signals := range [][2]syscall.Signal{{syscall.SIGINT, syscall.SIGINT}, {syscall.SIGTERM, syscall.SIGTERM}, {syscall.SIGTERM, syscall.SIGINT}} {
+	for _, signals := range [][2]syscall.Signal{{syscall.SIGINT, syscall.SIGINT}, {syscall.SIGTERM, syscall.SIGTERM}, {syscall.SIGTERM, syscall.SIGINT}, {syscall.SIGHUP, syscall.SIGHUP}} {
 		t.Run(fmt.Sprint(signals), func(t *testing.T) {
 			t.Parallel()
 			node := serve(t, redistest.Start(t), "--drain-delay=1m", "--drain=2m")
@@ -62,6 +65,37 @@ func TestSecondSignal(t *testing.T) {
 				t.Errorf("it ended with %v, want %v", status, signals[1])
 			}
 		})
+	}
+}
+
+// Who read the node's log is gone: the node goes on without a log, and ends in good order.
+func TestLogWithoutReader(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin := processtest.FreeAddr(t)
+		cmd := exec.CommandContext(t.Context(), processtest.Rookery(t), "serve", "--listen=127.0.0.1:0", "--admin="+admin, "--log-format="+format, "--drain-delay=100ms")
+		cmd.Stderr = w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		await(t, "the node is ready", func() bool {
+			answer, err := processtest.HTTP.Get("http://" + admin + "/readyz")
+			if err != nil {
+				return false
+			}
+			answer.Body.Close()
+			return answer.StatusCode == http.StatusOK
+		})
+		r.Close()
+		cmd.Process.Signal(syscall.SIGTERM) // of which it says something
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: it ended with %v", format, err)
+		}
 	}
 }
 

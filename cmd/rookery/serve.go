@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -77,6 +79,7 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	c.setLogger()
+	signal.Ignore(syscall.SIGPIPE) // or the death of who reads the log would be the node's
 	if os.Getenv("GOGC") == "" {
 		// Most of a node's memory is what idle sessions hold, and little of its work makes garbage:
 		// collecting twice as often costs next to nothing, and saves what storms of connects leave.
