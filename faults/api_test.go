@@ -132,12 +132,7 @@ func TestServerAPI(t *testing.T) {
 func TestPushPort(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := processtest.FreeAddr(t)
 	serve(t, redis, "--push="+addr, "--push-secret=hush")
 	m := enter(t, serve(t, redis).URL(), "uid1")
 	await(t, "uid1 is there", func() bool { id, _ := m.Session(); return id != "" })

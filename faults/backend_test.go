@@ -91,9 +91,10 @@ func (b *cluster) successor(old *redistest.Server) func() *redistest.Server {
 	}
 }
 
-// succeeded waits until somebody is the primary in the place of old; nil when nobody is for long.
+// succeeded waits until somebody is the primary in the place of old; nil when nobody is for long: a
+// Sentinel that was held up for 2 s trusts nobody for 30 s.
 func succeeded(primary func() *redistest.Server, old *redistest.Server) *redistest.Server {
-	for deadline := time.Now().Add(patience / 2); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if p := primary(); p != nil && p != old {
 			return p
 		}

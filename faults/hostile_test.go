@@ -57,7 +57,7 @@ func TestHostile(t *testing.T) {
 	if err := c.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
 		t.Fatal(err)
 	}
-	port := free(t)
+	port := processtest.FreeAddr(t)
 	h := &hostile{t: t, secrets: []string{secret, key, push, password, server.Addr, "/tmp", "goroutine ", ".go:"}}
 	h.node = serve(t, nil, "--redis=redis://:"+password+"@"+server.Addr, "--auth-secret="+secret, "--api-key="+key,
 		"--push="+port, "--push-secret="+push, "--rooms=closed", "--origins=chat.example.com,*.example.org,https://only.example.net")

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rookery-chat/rookery/internal/processtest"
 	"github.com/rookery-chat/rookery/internal/redistest"
 	"github.com/rookery-chat/rookery/internal/timetest"
 )
@@ -36,7 +37,7 @@ func TestReachedIsTrue(t *testing.T) {
 			t.Parallel()
 			redis := redistest.Start(t)
 			way := newStrait(t, redis)
-			port := free(t)
+			port := processtest.FreeAddr(t)
 			near, far := serve(t, redis, "--push="+port), serve(t, nil, way.flag())
 			line := dialLine(t, port)
 			user := enter(t, far.URL(), "alice")
@@ -76,17 +77,6 @@ func TestReachedIsTrue(t *testing.T) {
 			}
 		})
 	}
-}
-
-// free returns a loopback address that nobody listens on.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // dialLine returns what sends a line to a push port and returns the answer.

@@ -21,12 +21,7 @@ func TestNoSecretInTheLog(t *testing.T) {
 	t.Parallel()
 	const secret, key, push = "a secret of more than thirty-two bytes", "api-key-0123456789", "push-secret-0123456789"
 	const hookPassword, whsec = "hook-password-0123456789", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // the standard's own example
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushAddr := l.Addr().String()
-	l.Close()
+	pushAddr := processtest.FreeAddr(t)
 	node := serve(t, redistest.Start(t), "--log-level=debug", "--auth-secret="+secret, "--api-key="+key, "--push="+pushAddr, "--push-secret="+push,
 		"--hook=http://user:"+hookPassword+"@127.0.0.1:1/?token="+hookPassword, "--hook-secret="+hookSecret, "--hook-secret="+whsec, "--hook-publish")
 	good, err := auth.Mint(secret, "alice", time.Hour, nil)

@@ -129,11 +129,17 @@ func (s *Server) startAnywhere() {
 
 const loopback = "127.0.0.1"
 
+// ports are 10,000, one after the other from anywhere among them on: who is down finds its own free when it
+// comes back, whoever was started meanwhile.
+var ports atomic.Uint32
+
+func init() { ports.Store(rand.N[uint32](10_000)) }
+
 // freeAddr returns an address that nobody listens on. Its port is below those that
 // the kernel gives to outgoing connections, which could take it while the server is down, and so is
 // the port 10000 above it, which a server in cluster mode takes too.
 func freeAddr(host string) (string, error) {
-	addr := fmt.Sprintf("%s:%d", cmp.Or(host, loopback), 10_000+rand.N(10_000))
+	addr := fmt.Sprintf("%s:%d", cmp.Or(host, loopback), 10_000+ports.Add(1)%10_000)
 	if host != "" {
 		return addr, nil
 	}
