@@ -156,7 +156,7 @@ func TestHarmlessTrouble(t *testing.T) {
 	redis := redistest.Start(t)
 	link := newDoor(t, redis.Addr)
 	o := newOrdeal(t, redis, link.addr, redis.Addr)
-	link.slow(200 * time.Millisecond)
+	link.slow(100 * time.Millisecond) // each way: a lease takes up to four ways there and back, in 2 s
 	ctx, cancel := context.WithCancel(context.Background())
 	var flushing sync.WaitGroup
 	admin := o.admin()
