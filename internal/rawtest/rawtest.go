@@ -66,13 +66,17 @@ func Open(tb testing.TB, addr string, header ...string) (*Conn, *http.Response) 
 
 func (c *Conn) upgrade(header ...string) *http.Response {
 	c.tb.Helper()
-	c.Send([]byte(Upgrade(header...)))
-	c.SetReadDeadline(time.Now().Add(Patience))
-	r, err := http.ReadResponse(c.r, nil)
+	r, err := c.request(header...)
 	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
 		c.tb.Fatalf("upgrade: %+v, %v", r, err)
 	}
 	return r
+}
+
+func (c *Conn) request(header ...string) (*http.Response, error) {
+	c.Send([]byte(Upgrade(header...)))
+	c.SetReadDeadline(time.Now().Add(Patience))
+	return http.ReadResponse(c.r, nil)
 }
 
 // Enter opens and says hello as a user.
@@ -90,6 +94,22 @@ func (c *Conn) Enter(user string) *Conn {
 		c.tb.Fatalf("hello was answered with %q, %v", b, err)
 	}
 	return c
+}
+
+// Upgraded upgrades where Open would fail: it reports whether the node did.
+func (c *Conn) Upgraded() bool {
+	r, err := c.request()
+	return err == nil && r.StatusCode == http.StatusSwitchingProtocols
+}
+
+// Entered is Enter likewise.
+func (c *Conn) Entered(user string) bool {
+	if !c.Upgraded() {
+		return false
+	}
+	c.Say(fmt.Sprintf(`{"type":"hello","id":1,"user":%q}`, user))
+	_, b, err := c.Next()
+	return err == nil && strings.Contains(string(b), `"welcome"`)
 }
 
 // Frame is a frame as peers must send it: masked.

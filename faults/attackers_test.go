@@ -1,0 +1,191 @@
+package faults_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var attackTime = flag.Duration("attack", 0, "how long each turn of TestAttackDelays takes; 0: it takes none")
+
+const attackTurns = 40 // with each attack, and as many without
+
+// What attackers that run as a process of their own have to know, as words of their environment.
+const theAttack = "ROOKERY_ATTACK"
+
+const atWork = "at work" // what such a process prints when it has begun
+
+// TestAttackers is not a test: it is the attackers of TestAttackDelays, until they are killed.
+func TestAttackers(t *testing.T) {
+	words := strings.Fields(os.Getenv(theAttack))
+	if len(words) == 1 {
+		tellStalls()
+	}
+	if len(words) != 4 {
+		t.Skip("run by TestAttackDelays")
+	}
+	r := &healthyRoom{t: t, node: &process{tb: t, addr: words[1]}, tcp: words[2], from: words[3]}
+	if i, _ := strconv.Atoi(words[0]); i >= 0 {
+		attacks[i].do(t, r)
+	}
+	fmt.Println(atWork)
+	select {}
+}
+
+// stall is how late something that comes first on every processor has to be, so that the machine has stood still.
+const stall = 3 * time.Millisecond
+
+// tellStalls prints when the machine stood still.
+func tellStalls() {
+	fmt.Println(atWork)
+	for before := time.Now(); ; {
+		time.Sleep(time.Millisecond)
+		now := time.Now()
+		if now.Sub(before) > time.Millisecond+stall {
+			fmt.Println("stall", now.UnixNano())
+		}
+		before = now
+	}
+}
+
+// How much later do the healthy get what they are to get, while others attack? Real attackers have
+// processors of their own: so these are a process that runs only where nobody else wants to, and the
+// rest is to be run ahead of all else that the machine does. They come from an address that is not this
+// machine's, as a load balancer tells, and that has the limits of one. Turns with and without alternate; pairs of them in
+// which the machine itself stood still are left out, which a process tells that comes before all others. Delays are
+// pooled, and an interval for the ratio of the two p99 comes from drawing pairs anew. The first row is attackers that do nothing: what it shows is noise.
+//
+//	go test -c ./faults && cd faults && chrt --rr 1 ../faults.test -test.run TestAttackDelays -test.timeout 1h -test.v -attack 500ms
+func TestAttackDelays(t *testing.T) {
+	if *attackTime == 0 {
+		t.Skip("-attack says how long a turn takes")
+	}
+	// More messages than TestUnderAttack has, for more delays; smaller, for the limit of bytes.
+	r := newHealthyRoom(t, 2000, 5*time.Millisecond, "--trusted-proxies=loopback")
+	var stalls atomic.Int64
+	defer another(t, "stalls", true, func(string) { stalls.Add(1) })()
+	r.delays(t, &stalls, "nobody", -1)
+	for i, row := range attacks {
+		r.delays(t, &stalls, row.name, i)
+	}
+}
+
+// A pair is the delays in a turn without attackers, and in one with.
+type pair [2][]time.Duration
+
+func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, name string, number int) {
+	var pairs []pair
+	var used [2]float64
+	for i := range attackTurns {
+		var p pair
+		stood := stalls.Load()
+		turn := func(attacked int) {
+			if attacked == 1 {
+				defer r.attackers(t, number)()
+			}
+			time.Sleep(100 * time.Millisecond) // how it begins, and what is left of the turn before, is nobody's
+			before, begun := r.cpu(), time.Now()
+			p[attacked] = r.measure(*attackTime)
+			used[attacked] += (r.cpu() - before) / time.Since(begun).Seconds()
+		}
+		turn(i % 2)
+		turn(1 - i%2)
+		if stalls.Load() == stood {
+			pairs = append(pairs, p)
+		}
+	}
+	if len(pairs) < attackTurns/4 {
+		t.Fatalf("%s: the machine stood still in all but %d of %d pairs of turns", name, len(pairs), attackTurns)
+	}
+	var drawn []float64
+	for range 400 {
+		again := make([]pair, len(pairs))
+		for i := range again {
+			again[i] = pairs[rand.IntN(len(pairs))]
+		}
+		calm, attacked := pool(again)
+		drawn = append(drawn, ratio(attacked, calm, .99))
+	}
+	slices.Sort(drawn)
+	calm, attacked := pool(pairs)
+	t.Logf("| %s | %.2f ms | %.2f ms | %.2f (%.2f to %.2f) | %.2f | %.0f %% + %.0f | %d", name,
+		ms(calm, .99), ms(attacked, .99), ratio(attacked, calm, .99), drawn[len(drawn)/20], drawn[len(drawn)*19/20], ratio(attacked, calm, .5),
+		100*used[0]/attackTurns, 100*(used[1]-used[0])/attackTurns, len(pairs))
+}
+
+// pool is the delays of all turns of a kind, sorted.
+func pool(pairs []pair) (calm, attacked []time.Duration) {
+	for _, p := range pairs {
+		calm, attacked = append(calm, p[0]...), append(attacked, p[1]...)
+	}
+	slices.Sort(calm)
+	slices.Sort(attacked)
+	return calm, attacked
+}
+
+func ms(sorted []time.Duration, q float64) float64 {
+	return float64(sorted[int(q*float64(len(sorted)-1))]) / float64(time.Millisecond)
+}
+
+func ratio(a, b []time.Duration, q float64) float64 { return ms(a, q) / ms(b, q) }
+
+// attackers attack from now on, until what it returns is called.
+func (r *healthyRoom) attackers(t *testing.T, number int) (end func()) {
+	return another(t, fmt.Sprintf("%d %s %s 203.0.113.7", number, r.node.addr, r.tcp), false, nil)
+}
+
+// another runs this program once more, as what the words say, and tells take each line that it prints once
+// it is at work: first on every processor, or, unless that is wanted, last.
+func another(t *testing.T, words string, first bool, take func(string)) (end func()) {
+	how := []string{"chrt", "--other", "0", "nice", "-n", "19"}
+	if first {
+		how = []string{"chrt", "--rr", "2"}
+	}
+	cmd := exec.Command(how[0], append(how[1:], os.Args[0], "-test.run=^TestAttackers$", "-test.timeout=1h")...)
+	cmd.Env = append(os.Environ(), theBinary+"="+binary, theAttack+"="+words)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread() // Pdeathsig is about the thread that started the process
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	begun, read := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(read)
+		working := false
+		for scan := bufio.NewScanner(out); scan.Scan(); {
+			switch line := scan.Text(); {
+			case working && take != nil:
+				take(line)
+			case line == atWork && !working:
+				working = true
+				close(begun)
+			}
+		}
+	}()
+	select {
+	case <-begun:
+	case <-read:
+		t.Errorf("%q ended", words)
+	}
+	return func() {
+		cmd.Process.Kill()
+		<-read
+		cmd.Wait()
+	}
+}
