@@ -33,7 +33,7 @@ func TestAttackers(t *testing.T) {
 		tellStalls()
 	}
 	if len(words) != 4 {
-		t.Skip("run by TestAttackDelays")
+		return
 	}
 	r := &healthyRoom{t: t, node: &process{tb: t, addr: words[1]}, tcp: words[2], from: words[3]}
 	if i, _ := strconv.Atoi(words[0]); i >= 0 {
@@ -69,22 +69,22 @@ func tellStalls() {
 //	go test -c ./faults && cd faults && chrt --rr 1 ../faults.test -test.run TestAttackDelays -test.timeout 1h -test.v -attack 500ms
 func TestAttackDelays(t *testing.T) {
 	if *attackTime == 0 {
-		t.Skip("-attack says how long a turn takes")
+		return
 	}
 	// More messages than TestUnderAttack has, for more delays; smaller, for the limit of bytes.
 	r := newHealthyRoom(t, 2000, 5*time.Millisecond, "--trusted-proxies=loopback")
 	var stalls atomic.Int64
 	defer another(t, "stalls", true, func(string) { stalls.Add(1) })()
-	r.delays(t, &stalls, "nobody", -1)
+	t.Run("nobody", func(t *testing.T) { r.delays(t, &stalls, -1) })
 	for i, row := range attacks {
-		r.delays(t, &stalls, row.name, i)
+		t.Run(row.name, func(t *testing.T) { r.delays(t, &stalls, i) })
 	}
 }
 
 // A pair is the delays in a turn without attackers, and in one with.
 type pair [2][]time.Duration
 
-func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, name string, number int) {
+func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, number int) {
 	var pairs []pair
 	var used [2]float64
 	for i := range attackTurns {
@@ -106,7 +106,7 @@ func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, name string, nu
 		}
 	}
 	if len(pairs) < attackTurns/4 {
-		t.Fatalf("%s: the machine stood still in all but %d of %d pairs of turns", name, len(pairs), attackTurns)
+		t.Fatalf("the machine stood still in all but %d of %d pairs of turns", len(pairs), attackTurns)
 	}
 	var drawn []float64
 	for range 400 {
@@ -119,7 +119,7 @@ func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, name string, nu
 	}
 	slices.Sort(drawn)
 	calm, attacked := pool(pairs)
-	t.Logf("| %s | %.2f ms | %.2f ms | %.2f (%.2f to %.2f) | %.2f | %.0f %% + %.0f | %d", name,
+	t.Logf("%.2f ms | %.2f ms | %.2f (%.2f to %.2f) | %.2f | %.0f %% + %.0f | %d",
 		ms(calm, .99), ms(attacked, .99), ratio(attacked, calm, .99), drawn[len(drawn)/20], drawn[len(drawn)*19/20], ratio(attacked, calm, .5),
 		100*used[0]/attackTurns, 100*(used[1]-used[0])/attackTurns, len(pairs))
 }

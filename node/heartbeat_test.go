@@ -131,7 +131,7 @@ func answersTo(t *testing.T, sent [][]byte, whole, awake bool) string {
 // A heartbeat alone starts no reader: a node with many idle sessions would do little else.
 // Not parallel: it counts goroutines.
 func TestHeartbeatsStartNoReader(t *testing.T) {
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1, &node.Options{Limits: node.Limits{Frames: 100_000}}) // a session that has to wait has a reader
 	web, line := rawtest.Enter(t, c.nodes[0].server.Listener.Addr().String(), "web"), enterLine(t, serveTCP(t, c.nodes[0]), "line")
 	await(t, "readers", 0, readers)
 	const beats = 100

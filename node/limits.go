@@ -39,7 +39,7 @@ func (l Limits) withDefaults() Limits {
 // How much may come at once: what the limit permits in so long a time.
 const (
 	burst  = 2 * time.Second        // where more is refused
-	breath = 500 * time.Millisecond // where more is only read more slowly, so that others have their turn
+	breath = 100 * time.Millisecond // where more is only read more slowly: what comes at once keeps others waiting
 )
 
 // A meter measures a rate in eight bytes, because every session has three: it is when
