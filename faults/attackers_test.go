@@ -1,20 +1,18 @@
 package faults_test
 
 import (
-	"bufio"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rookery-chat/rookery/internal/processtest"
 )
 
 var attackTime = flag.Duration("attack", 0, "how long each turn of TestAttackDelays takes; 0: it takes none")
@@ -35,7 +33,7 @@ func TestAttackers(t *testing.T) {
 	if len(words) != 4 {
 		return
 	}
-	r := &healthyRoom{t: t, node: &process{tb: t, addr: words[1]}, tcp: words[2], from: words[3]}
+	r := &healthyRoom{t: t, node: &process{&processtest.Node{Addr: words[1]}, t}, tcp: words[2], from: words[3]}
 	if i, _ := strconv.Atoi(words[0]); i >= 0 {
 		attacks[i].do(t, r)
 	}
@@ -73,26 +71,26 @@ func TestAttackDelays(t *testing.T) {
 	}
 	// More messages than TestUnderAttack has, for more delays; smaller, for the limit of bytes.
 	r := newHealthyRoom(t, 2000, 5*time.Millisecond, "--trusted-proxies=loopback")
-	var stalls atomic.Int64
-	defer another(t, "stalls", true, func(string) { stalls.Add(1) })()
-	t.Run("nobody", func(t *testing.T) { r.delays(t, &stalls, -1) })
+	ticker := another(t, "stalls", "--rr", "2")
+	stalls := func() int { return strings.Count(ticker.Said(), "stall") }
+	t.Run("nobody", func(t *testing.T) { r.delays(t, stalls, -1) })
 	for i, row := range attacks {
-		t.Run(row.name, func(t *testing.T) { r.delays(t, &stalls, i) })
+		t.Run(row.name, func(t *testing.T) { r.delays(t, stalls, i) })
 	}
 }
 
 // A pair is the delays in a turn without attackers, and in one with.
 type pair [2][]time.Duration
 
-func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, number int) {
+func (r *healthyRoom) delays(t *testing.T, stalls func() int, number int) {
 	var pairs []pair
 	var used [2]float64
 	for i := range attackTurns {
 		var p pair
-		stood := stalls.Load()
+		stood := stalls()
 		turn := func(attacked int) {
 			if attacked == 1 {
-				defer r.attackers(t, number)()
+				defer another(t, fmt.Sprintf("%d %s %s 203.0.113.7", number, r.node.Addr, r.tcp), "--other", "0", "nice", "-n", "19").Kill()
 			}
 			time.Sleep(100 * time.Millisecond) // how it begins, and what is left of the turn before, is nobody's
 			before, begun := r.cpu(), time.Now()
@@ -101,7 +99,7 @@ func (r *healthyRoom) delays(t *testing.T, stalls *atomic.Int64, number int) {
 		}
 		turn(i % 2)
 		turn(1 - i%2)
-		if stalls.Load() == stood {
+		if stalls() == stood {
 			pairs = append(pairs, p)
 		}
 	}
@@ -140,52 +138,10 @@ func ms(sorted []time.Duration, q float64) float64 {
 
 func ratio(a, b []time.Duration, q float64) float64 { return ms(a, q) / ms(b, q) }
 
-// attackers attack from now on, until what it returns is called.
-func (r *healthyRoom) attackers(t *testing.T, number int) (end func()) {
-	return another(t, fmt.Sprintf("%d %s %s 203.0.113.7", number, r.node.addr, r.tcp), false, nil)
-}
-
-// another runs this program once more, as what the words say, and tells take each line that it prints once
-// it is at work: first on every processor, or, unless that is wanted, last.
-func another(t *testing.T, words string, first bool, take func(string)) (end func()) {
-	how := []string{"chrt", "--other", "0", "nice", "-n", "19"}
-	if first {
-		how = []string{"chrt", "--rr", "2"}
-	}
-	cmd := exec.Command(how[0], append(how[1:], os.Args[0], "-test.run=^TestAttackers$", "-test.timeout=1h")...)
-	cmd.Env = append(os.Environ(), theBinary+"="+binary, theAttack+"="+words)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.LockOSThread() // Pdeathsig is about the thread that started the process
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	begun, read := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(read)
-		working := false
-		for scan := bufio.NewScanner(out); scan.Scan(); {
-			switch line := scan.Text(); {
-			case working && take != nil:
-				take(line)
-			case line == atWork && !working:
-				working = true
-				close(begun)
-			}
-		}
-	}()
-	select {
-	case <-begun:
-	case <-read:
-		t.Errorf("%q ended", words)
-	}
-	return func() {
-		cmd.Process.Kill()
-		<-read
-		cmd.Wait()
-	}
+// another runs this program once more, as what the words say and with the rank that chrt gives it, and waits until it is at work.
+func another(t *testing.T, words string, rank ...string) *processtest.Process {
+	t.Helper()
+	p := processtest.Start(t, exec.Command("chrt", append(rank, "env", theAttack+"="+words, os.Args[0], "-test.run=^TestAttackers$", "-test.timeout=1h")...))
+	await(t, "somebody is at work: "+words, func() bool { return strings.Contains(p.Said(), atWork) })
+	return p
 }
