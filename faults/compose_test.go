@@ -78,7 +78,7 @@ func TestCompose(t *testing.T) {
 
 // People talk through haproxy on two nodes above what deploy/compose.sentinel.yml or deploy/compose.cluster.yml
 // puts in the place of Redis. A primary dies, another server takes over, the dead one comes back, and both nodes
-// go on by themselves: each message comes to everybody, or who missed it is told.
+// go on by themselves: each message comes to everybody, or who missed it is told. A copy that was taken before is put back after it.
 func TestComposeFailover(t *testing.T) {
 	c := newComposed(t, "failover")
 	c.log.Add(judge.Record{Act: judge.Lossy})
@@ -114,7 +114,8 @@ func TestComposeFailover(t *testing.T) {
 			await(t, "Sentinels know everybody", func() bool { return says(id, "slaves=2,sentinels=3", "-p", "26379", "info", "sentinel") })
 		}
 	}
-	primary := c.containers("redis")[0]
+	primary, file := c.containers("redis")[0], t.TempDir()+"/redis.rdb"
+	c.step("a copy is taken", func() { c.run("deploy/backup", file) })
 	c.step("a primary is killed", func() {
 		c.docker("kill", primary)
 		await(t, "a replica takes over", func() bool {
@@ -132,8 +133,12 @@ func TestComposeFailover(t *testing.T) {
 	if len(c.containers("sentinel-1")) > 0 && !says(primary, "OK", "config", "rewrite") {
 		t.Error("whom a server follows, as Sentinel told it, is forgotten when it starts again")
 	}
-	if verdict := c.over(); verdict.Acked < 100 || verdict.Resets == 0 {
-		t.Errorf("%d publishes and %d resets: was there a failover?", verdict.Acked, verdict.Resets)
+	c.step("the copy is put back", func() {
+		c.run("deploy/restore", file)
+		c.awaitNodes(2)
+	})
+	if verdict := c.over(); verdict.Acked < 100 || verdict.Resets == 0 || verdict.Losses == 0 {
+		t.Errorf("%d publishes, %d resets and %d told of losses: was there a failover, and was the copy put back?", verdict.Acked, verdict.Resets, verdict.Losses)
 	}
 }
 
