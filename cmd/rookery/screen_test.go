@@ -411,6 +411,9 @@ func (s *screen) ends(status int) {
 	if got := s.cmd.ProcessState.ExitCode(); got != status {
 		s.t.Errorf("it ended with status %d, want %d", got, status)
 	}
-	end := "\x1b[?2004l" // is among the last that it writes
-	s.raw.wait(s.t, end)
+	const title = "\x1b]0;ended\a" // comes after all that it wrote
+	if _, err := s.tty.WriteString(title); err != nil {
+		s.t.Fatal(err)
+	}
+	s.raw.wait(s.t, title)
 }
