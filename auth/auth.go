@@ -237,6 +237,9 @@ type grants struct {
 // maxToken bounds what is parsed, in bytes.
 const maxToken = 16 << 10
 
+// lastExpiry is the end of the year 9999, in Unix seconds. Later is a mistake, and some of it no time that Go can hold.
+const lastExpiry = 253402300799
+
 // Verify returns who the token's bearer is. Its errors say what is wrong, and nothing of the token.
 func (v *Verifier) Verify(token string) (Identity, error) {
 	if len(token) > maxToken {
@@ -248,6 +251,9 @@ func (v *Verifier) Verify(token string) (Identity, error) {
 	}
 	if c.Subject == "" {
 		return Identity{}, errors.New("the token has no sub")
+	}
+	if c.ExpiresAt.Unix() > lastExpiry {
+		return Identity{}, errors.New("the token ends after the year 9999: exp counts seconds, not smaller units")
 	}
 	id := Identity{User: c.Subject, Expires: c.ExpiresAt.Time}
 	if c.Rookery != nil {

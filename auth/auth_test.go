@@ -138,6 +138,8 @@ func TestHostileTokens(t *testing.T) {
 		{"expired", bySecret, hs("exp", time.Now().Add(-time.Minute).Unix()), "expired"},
 		{"no exp", bySecret, hs("exp", nil), "exp"},
 		{"exp a string", bySecret, hs("exp", "tomorrow"), "malformed"},
+		{"exp in milliseconds", bySecret, hs("exp", time.Now().Add(time.Hour).UnixMilli()), "seconds"},
+		{"exp in nanoseconds", bySecret, hs("exp", time.Now().Add(time.Hour).UnixNano()), "seconds"},
 		{"exp negative", bySecret, hs("exp", -1), "expired"},
 		{"not yet", bySecret, hs("nbf", time.Now().Add(time.Hour).Unix()), "not valid yet"},
 		{"no sub", bySecret, hs("sub", nil), "sub"},
