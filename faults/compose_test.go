@@ -3,6 +3,7 @@
 package faults_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/rookery-chat/rookery/faults/judge"
 	"github.com/rookery-chat/rookery/wire"
@@ -83,6 +86,8 @@ func TestComposeFailover(t *testing.T) {
 	c := newComposed(t, "failover")
 	c.log.Add(judge.Record{Act: judge.Lossy})
 	c.awaitNodes(2)
+	led := make(map[string]bool)
+	await(t, "haproxy knows both", func() bool { led[c.knock()] = true; delete(led, ""); return len(led) == 2 })
 	for i := range 8 {
 		c.enter(i < 4, nil, c.rooms[i%4], c.rooms[(i+1)%4])
 	}
@@ -177,6 +182,28 @@ func newComposed(t *testing.T, name string) *composed {
 	c := &composed{newCrowd(t, name, 1, 4), os.Getenv("ROOKERY_PUBLISH"), os.Getenv("ROOKERY_API_PUBLISH"), os.Getenv("PROMETHEUS_PUBLISH")}
 	c.way = func(int) func() string { return func() string { return "ws://" + c.public + "/ws" } }
 	return c
+}
+
+// knock comes in through haproxy and goes again, and returns which node that was.
+func (c *composed) knock() string {
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, c.way(0)(), &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})
+	if err != nil {
+		return ""
+	}
+	defer conn.CloseNow()
+	if err := conn.Write(ctx, websocket.MessageText, wire.Command{Type: "hello", ID: 1, User: "knocker"}.Append(nil)); err != nil {
+		return ""
+	}
+	_, b, err := conn.Read(ctx)
+	if err != nil {
+		return ""
+	}
+	if welcome, ok := parse(b).(*wire.Welcome); ok {
+		return welcome.Node
+	}
+	return ""
 }
 
 // step does something to the cluster, and tells how long that took.
