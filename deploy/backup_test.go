@@ -24,7 +24,8 @@ func TestBackupAfterFailure(t *testing.T) {
 	ask("mset", "a", 1, "b", 2, "c", 3, "d", 4)
 	_, port, _ := strings.Cut(redis.Addr, ":")
 	compose := filepath.Join(t.TempDir(), "compose") // config --services; exec -T redis COMMAND
-	script := "#!/bin/sh\ncase $1 in config) echo redis; exit;; esac\nshift 3\ncase $1 in redis-cli) shift; exec redis-cli -p " + port + " \"$@\";; esac\nexec $(echo \"$@\" | sed s:/data:" + redis.Dir + ":)\n"
+	script := "#!/bin/bash\ncase $1 in config) echo redis; exit;; esac\nshift 3\nredis-cli() { command redis-cli -p " + port + " \"$@\"; }\n" +
+		"case $1 in sh) set -e; eval \"${3//\\/data/" + redis.Dir + "}\";; *) \"$@\";; esac\n"
 	if err := os.WriteFile(compose, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
