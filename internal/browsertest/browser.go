@@ -3,6 +3,8 @@ package browsertest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -203,18 +205,22 @@ func (p *Page) Do(expression string) {
 	p.Run(chromedp.Evaluate[chromedp.Void]("(async () => { await ("+expression+") })()", chromedp.EvalAwaitPromise))
 }
 
-// Until waits until a JavaScript expression is true. (chromedp.Poll makes a function of its
-// expression in the page, which a page's policy may forbid.)
+// Until waits until a JavaScript expression is true. One that throws is not: what it asks for may be there only
+// later. (chromedp.Poll makes a function of its expression in the page, which a page's policy may forbid.)
 func (p *Page) Until(expression string) {
 	p.tb.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
+	var thrown *chromedp.ExceptionError
 	for {
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 		if ok {
 			return
 		}
-		if err != nil {
+		if err != nil && (!errors.As(err, &thrown) || ctx.Err() != nil) {
+			if thrown != nil {
+				err = fmt.Errorf("%w, at last after %w", err, thrown)
+			}
 			text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body.innerText`))
 			p.tb.Fatalf("waited for %s: %v\nthe page shows:\n%s\nthe console: %q", expression, err, text, p.Complaints())
 		}
