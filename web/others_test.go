@@ -40,10 +40,12 @@ func TestOtherPrograms(t *testing.T) {
 	p.Until(`shown(".message").join("|") === 'backend: 7|: {"uid":"x","percent":"88%"}|: nobody said this|: [1,null]|zoe: in plain text'`)
 	p.Until(`line(2).querySelector(".from").textContent === "the server"`)
 
+	p.Do(`window.kept = document.querySelector('#rooms button[data-name="lobby"]')`)
 	push("@alice", `{"data":{"text":"your order is ready"}}`)
 	push("@alice", `{"data":"from the shop","from":"shop"}`)
 	push("*", `{"data":"maintenance at noon"}`)
 	p.Until(`count("@") === 1 && count("@shop") === 1 && count("*") === 1`)
+	p.Until(`kept.isConnected`) // the list has changed, and who was about to click on it still can
 	p.Click(`#directs button[data-name="@"]`)
 	p.Until(`shown(".message").join() === ": your order is ready" && text("title") === "The server" && document.getElementById("say").hidden`)
 	p.Click(`#rooms button[data-name="*"]`)

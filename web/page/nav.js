@@ -1,6 +1,6 @@
 // nav.js: the lists beside the log: rooms, people with whom something was said, who is online.
 
-import { $, count, element, hue, isolated } from "./dom.js";
+import { $, button, count, element, hue, isolated } from "./dom.js";
 
 const LISTED = 200; // names in a list
 
@@ -51,8 +51,12 @@ export class Nav {
 		this.#drawn.set(id, key);
 		const list = $(id);
 		const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : null;
-		list.replaceChildren(...entries.map(item));
-		if (focused !== null) [...list.querySelectorAll("button")].find((b) => b.dataset.name === focused)?.focus();
+		// Items stay what they are, and where they can: one that went while the mouse is down on it would not be clicked.
+		const had = new Map([...list.children].map((li) => [li.firstChild.dataset.name, li]));
+		const items = entries.map((e) => fill(had.get(e.name) ?? element("li", "", button("", "", "")), e));
+		for (const li of list.querySelectorAll(":scope > li")) if (!items.includes(li)) li.remove();
+		items.forEach((li, i) => list.children[i] === li || list.insertBefore(li, list.children[i]));
+		if (focused !== null) items.find((li) => li.firstChild.dataset.name === focused)?.firstChild.focus();
 	}
 
 	// head tells beside the title how many are in a room, or whether a person is there.
@@ -74,13 +78,16 @@ function entry(chat, c, current, label) {
 	return { name: c.name, label, unread: c === current && !document.hidden ? 0 : chat.unread(c), current: c === current };
 }
 
-function item({ name, label, unread, current, here }) {
-	const b = element("button", here ? "here" : name.startsWith("@") ? "away" : "room", isolated(label));
-	b.type = "button";
+// fill makes an item of a list show an entry.
+function fill(li, { name, label, unread, current, here }) {
+	const b = li.firstChild;
+	b.className = here ? "here" : name.startsWith("@") ? "away" : "room";
 	b.dataset.name = name;
 	b.title = label;
 	b.style.setProperty("--hue", hue(label));
 	if (current) b.setAttribute("aria-current", "page");
+	else b.removeAttribute("aria-current");
+	b.replaceChildren(isolated(label));
 	if (here !== undefined) b.append(element("span", "unseen", ` (${whether(here)})`));
 	if (unread > 0) {
 		const badge = element("span", "count", unread > 999 ? "999+" : String(unread));
@@ -88,5 +95,5 @@ function item({ name, label, unread, current, here }) {
 		badge.setAttribute("aria-label", `${count(unread, "message")} unread`);
 		b.append(badge);
 	}
-	return element("li", "", b);
+	return li;
 }
