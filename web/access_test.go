@@ -120,6 +120,18 @@ func TestPhone(t *testing.T) {
 	p.Click("#menu")
 	p.Press(kb.Escape)
 	p.Until(`!document.getElementById("nav").checkVisibility() && document.activeElement.id === "menu"`)
+	// Who goes to a room, and at once to the lists and back again, is not taken elsewhere afterwards.
+	p.Do(`(() => {
+		const { menu, to, go } = Object.fromEntries(["menu", "to", "go"].map((id) => [id, document.getElementById(id)]));
+		menu.click();
+		to.focus();
+		to.value = "attic";
+		go.requestSubmit();
+		menu.click();
+		document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+	})()`)
+	p.Do(`new Promise((later) => setTimeout(later))`)
+	p.Until(`document.activeElement.id === "menu"`)
 	p.Until(`online() === 1`)
 	p.Click("#online")
 	p.Until(`document.getElementById("people").checkVisibility() && ` + fits)

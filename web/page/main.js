@@ -286,7 +286,10 @@ $("go").addEventListener("submit", (e) => {
 	if (!name) return;
 	$("to").value = "";
 	open(name);
-	setTimeout(() => $("text").focus()); // not before the key has done its work here
+	setTimeout(() => {
+		// Not before the key has done its work here, and not if the user went on to something else.
+		if ([$("to"), document.body].includes(document.activeElement)) $("text").focus();
+	});
 });
 document.addEventListener("visibilitychange", () => {
 	if (document.hidden && current) keepPlace();
