@@ -139,12 +139,6 @@ func (p *Page) Type(selector, text string) {
 	p.within(selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
-// Click clicks on the element that a CSS selector finds.
-func (p *Page) Click(selector string) {
-	p.tb.Helper()
-	p.within(selector, chromedp.Click(chromedp.CSS(selector)))
-}
-
 // Press presses a key, with modifiers, in whatever has the focus. kb names those that are no characters.
 func (p *Page) Press(key string, modifiers ...chromedp.Modifier) {
 	p.tb.Helper()
