@@ -38,10 +38,10 @@ test: deps check go-test process-test js-test ## run all tests; on Debian, root 
 PROCESSES = ./faults ./web ./examples/... ./deploy/...
 
 go-test:
-	go test -race -p 2 -vet=off -timeout 10m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PROCESSES))")
+	scripts/go-test -race -p 2 -vet=off -timeout 10m $(TESTFLAGS) -- $$(go list ./... | grep -vxF "$$(go list $(PROCESSES))")
 
 process-test:
-	go test -p 2 -vet=off -timeout 12m $(TESTFLAGS) $(PROCESSES)
+	scripts/go-test -p 2 -vet=off -timeout 12m $(TESTFLAGS) -- $(PROCESSES)
 
 js-test:
 	cd web && node --experimental-websocket --test --test-reporter=spec
