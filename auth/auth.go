@@ -19,16 +19,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/time/rate"
 )
 
 // minSecret is the least length of an HS256 secret, in bytes: RFC 7518, section 3.2.
@@ -36,9 +32,6 @@ const minSecret = 32
 
 // minRSA is the least length of an RSA key, in bits: RFC 7518, section 3.3.
 const minRSA = 2048
-
-// fetchTime bounds how long a token that names an unknown key waits for the key set.
-const fetchTime = 5 * time.Second
 
 // leeway is how far the clocks of who mints and who verifies may be apart.
 const leeway = 5 * time.Second
@@ -173,9 +166,13 @@ func fromJWKS(ctx context.Context, address string) ([]string, jwt.Keyfunc, error
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, nil, fmt.Errorf("JWKS URL %q: want https://host/path", address)
 	}
-	set, err := fetchSet(ctx, address)
+	storage, err := fetchSet(ctx, address)
 	if err != nil {
 		return nil, nil, fmt.Errorf("JWKS %s: %w", address, err)
+	}
+	set, err := keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
+	if err != nil {
+		return nil, nil, err
 	}
 	// A key set says for what algorithm each of its keys is; symmetric ones have no place in it.
 	all := []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -195,31 +192,6 @@ func fromJWKS(ctx context.Context, address string) ([]string, jwt.Keyfunc, error
 		}
 		return nil, errors.New("the token's algorithm is not its key's")
 	}, nil
-}
-
-// fetchSet keeps a key set fresh until ctx is done. Tokens that name unknown keys make it ask
-// again, but once a minute at most: anybody can send such tokens.
-func fetchSet(ctx context.Context, address string) (keyfunc.Keyfunc, error) {
-	remote, err := jwkset.NewStorageFromHTTP(address, jwkset.HTTPClientStorageOptions{
-		Ctx:             ctx,
-		Client:          &http.Client{Timeout: 10 * time.Second},
-		RefreshInterval: time.Hour,
-		RefreshErrorHandler: func(ctx context.Context, err error) {
-			slog.Warn("key set not refreshed; going on with the keys that are known", "url", address, "err", err)
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	storage, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
-		HTTPURLs:          map[string]jwkset.Storage{address: remote},
-		RateLimitWaitMax:  fetchTime, // of the fetch too; who would have to wait longer for their turn does not wait at all
-		RefreshUnknownKID: rate.NewLimiter(rate.Every(time.Minute), 1),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
 }
 
 type claims struct {
@@ -262,13 +234,17 @@ func (v *Verifier) Verify(token string) (Identity, error) {
 	return id, nil
 }
 
-// ErrExpired is returned by Verify for a token that was good.
-var ErrExpired = errors.New("the token has expired")
+// What Verify returns for a token that was good, and for one that may be good.
+var (
+	ErrExpired     = errors.New("the token has expired")
+	ErrUnavailable = errors.New("the token's key is not known, and the key set cannot be asked just now: try again")
+)
 
 // reason tells what is wrong without repeating what the token holds.
 func reason(err error) error {
 	for _, r := range []struct{ is, say error }{
 		{jwt.ErrTokenMalformed, errors.New("the token is malformed")},
+		{ErrUnavailable, ErrUnavailable},
 		{jwt.ErrTokenUnverifiable, errors.New("the token's signature cannot be verified: its key or algorithm is not ours")},
 		{jwt.ErrTokenSignatureInvalid, errors.New("the token's signature or algorithm is wrong")},
 		{jwt.ErrTokenExpired, ErrExpired},

@@ -223,8 +223,13 @@ func TestJWKS(t *testing.T) {
 			"n": base64.RawURLEncoding.EncodeToString(k.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(k.E)).Bytes())}
 	}
 	keys.Store([]map[string]string{entry("one", first)})
+	var broken atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
+		if broken.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		json.NewEncoder(w).Encode(map[string]any{"keys": keys.Load()})
 	}))
 	defer server.Close()
@@ -236,9 +241,11 @@ func TestJWKS(t *testing.T) {
 	if _, err := v.Verify(sign(jwt.SigningMethodRS256, second, good(), "kid", "two")); err != nil {
 		t.Fatalf("after a rotation: %v", err)
 	}
+	unknown := sign(jwt.SigningMethodRS256, second, good(), "kid", "three")
 	for range 20 {
-		if _, err := v.Verify(sign(jwt.SigningMethodRS256, second, good(), "kid", "three")); err == nil {
-			t.Fatal("an unknown key passed")
+		// It may be a key since a moment ago.
+		if _, err := v.Verify(unknown); !errors.Is(err, auth.ErrUnavailable) {
+			t.Fatalf("an unknown key, when the set was asked already: %v", err)
 		}
 	}
 	if n := asked.Load(); n > 3 {
@@ -250,9 +257,22 @@ func TestJWKS(t *testing.T) {
 		"HS256 with a kid":    sign(jwt.SigningMethodHS256, []byte(secret), good(), "kid", "one"),
 		"RS512 for RS256 use": sign(jwt.SigningMethodRS512, first, good(), "kid", "one"),
 	} {
-		if _, err := v.Verify(token); err == nil {
-			t.Errorf("%s: passed", name)
+		if _, err := v.Verify(token); err == nil || errors.Is(err, auth.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+
+	v = must(auth.New(t.Context(), auth.Options{JWKS: server.URL}))
+	if _, err := v.Verify(unknown); err == nil || errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("a key that is not in a set that has just been asked: %v", err)
+	}
+	v = must(auth.New(t.Context(), auth.Options{JWKS: server.URL}))
+	broken.Store(true)
+	if _, err := v.Verify(unknown); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("an unknown key, when the set cannot be asked: %v", err)
+	}
+	if _, err := v.Verify(sign(jwt.SigningMethodRS256, first, good(), "kid", "one")); err != nil {
+		t.Errorf("a known key, when the set cannot be asked: %v", err)
 	}
 }
 

@@ -45,10 +45,12 @@ func (n *Node) identify(token, name string) (auth.Identity, wire.CloseCode, *wir
 		return auth.Identity{User: name}, 0, nil
 	}
 	who, err := n.auth.Verify(token)
-	if err != nil {
-		if errors.Is(err, auth.ErrExpired) {
-			return refuse(wire.CloseExpired, err.Error())
-		}
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		return refuse(wire.CloseExpired, err.Error())
+	case errors.Is(err, auth.ErrUnavailable):
+		return auth.Identity{}, wire.CloseInternal, &wire.Error{Code: wire.Unavailable, Retry: true, Message: err.Error()}
+	case err != nil:
 		return refuse(wire.CloseUnauthorized, err.Error())
 	}
 	user, err := wire.CheckUser(who.User)

@@ -1,12 +1,17 @@
 package node_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/rookery-chat/rookery/auth"
 	"github.com/rookery-chat/rookery/node"
@@ -101,6 +106,42 @@ func TestTokens(t *testing.T) {
 	q.write("hi")
 	if m := want[*wire.Message](p); m.From != "alice" || text(m) != "hi" {
 		t.Errorf("from plain: %+v", m)
+	}
+}
+
+// Who has a token of a key that the node does not know is told to come again while the key set cannot be asked,
+// and not that the token is bad.
+func TestKeySetAway(t *testing.T) {
+	t.Parallel()
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"keys":[]}`)
+	}))
+	v, err := auth.New(t.Context(), auth.Options{JWKS: keys.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Close()
+	e := newCluster(t, 1, &node.Options{Auth: v, Drain: time.Second}).nodes[0]
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsigned := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()})
+	unsigned.Header["kid"] = "new"
+	token, err := unsigned.SignedString(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, answer := hello(t, e, wire.Command{Token: token})
+	if e, ok := answer.(*wire.Error); !ok || e.Code != wire.Unavailable || !e.Retry || e.ID != 1 {
+		t.Errorf("answered %+v", answer)
+	}
+	if code := p.closed(); code != wire.CloseInternal || !code.Reconnect() {
+		t.Errorf("closed with %d", code)
+	}
+	_, r, err := websocket.Dial(t.Context(), e.url("/plain"), &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	if err == nil || r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("plain: %v, %v", r, err)
 	}
 }
 

@@ -41,7 +41,11 @@ func (n *Node) servePlain(w http.ResponseWriter, r *http.Request) {
 	defer done()
 	if user != "" || s.bearer != "" {
 		if _, _, e := s.identify(s.bearer, user); e != nil {
-			http.Error(w, e.Error(), http.StatusUnauthorized)
+			status := http.StatusUnauthorized
+			if e.Retry {
+				status = http.StatusServiceUnavailable
+			}
+			http.Error(w, e.Error(), status)
 			s.depart()
 			return
 		}
