@@ -76,7 +76,7 @@ drill: ## move CLIENTS at once: a rolling restart, and the death of a node, behi
 failovers: ## lose acknowledged messages in 100 failovers, and look for a position that names two
 	go test ./bus -run '^TestLossyFailovers$$' -count=1 -v -timeout 0 -failovers 100
 
-bench: ## measure two nodes against the budgets, for ten minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
+bench: ## measure two nodes against the budgets, for twelve minutes, into docs/benchmarks.md; BENCH=quick prints a quick look
 	go run ./bench/suite
 
 growth: ## measure how cost grows with nodes, topics and people, for eight minutes, into docs/benchmarks.md; BENCH=quick likewise

@@ -30,9 +30,9 @@ checks that every delivery came, once and in order. CPU is user and system time 
 use is told apart in each run's own report. Idle sessions send a ping each 25 s, as clients do. Nodes share the machine's
 processors, as operations.md advises: each of two has %s (`+"`GOMAXPROCS`"+`), and so has the baseline.
 
-*The baseline* is `+"`rookery bench baseline`"+`: one process that does nothing but write the same frames, one write(2) each. It
+*The baseline* is `+"`rookery bench baseline`"+`: one process that does nothing but write the same frames, one write(2) each, and answer pings. It
 ran in turns with the nodes, so that the ratio to it holds on other machines, and on a noisy one, where the figure alone does not.
-Figures beside a baseline are medians of three runs, the others of one.
+Figures beside a baseline are medians of three runs, the others, and the CPU time of idle connections, of one.
 
 *Scaled* are budgets of time. They were set on a machine on which a bare loop's fan-out took %s µs a delivery; here the baseline took %s, and
 so they are %.2f times as large in these columns. Whether a budget holds is what stands beside the budget itself.

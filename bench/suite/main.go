@@ -248,15 +248,35 @@ func (s *suite) churn(ctx context.Context) error {
 	})
 }
 
+// idle measures the nodes and the baseline once each, because that takes minutes.
 func (s *suite) idle(ctx context.Context) error {
 	count := pick(s, 10_000, 1000)
 	command := fmt.Sprintf("idle --sessions %d --settle %s --duration %s", count, pick(s, "55s", "3s"), pick(s, "60s", "5s"))
+	bare, err := s.bareIdle(ctx, command)
+	if err != nil {
+		return err
+	}
 	return s.alone(ctx, command, func(_ *cluster, r result) error {
 		s.add(row{"memory of an idle connection", command, "KiB", 10, false, []float64{r.number("server_rss_kib_per_connection")}, nil})
 		s.add(row{"… Redis's share", command, "KiB", 0, false, []float64{r.number("redis_rss_kib_per_connection")}, nil})
-		s.add(row{"CPU of " + figure(float64(count)) + " idle connections with their heartbeats, nodes and Redis", command, "s a minute", 0.6, false, []float64{r.number("server_cpu_s_per_minute") + r.number("redis_cpu_s_per_minute")}, nil})
+		used := r.number("server_cpu_s_per_minute") + r.number("redis_cpu_s_per_minute")
+		s.add(row{"CPU of " + figure(float64(count)) + " idle connections with their heartbeats, nodes and Redis", command, "s a minute", 0.6, false, []float64{used}, []float64{bare}})
 		return nil
 	})
+}
+
+// bareIdle is what idle connections cost the baseline, in seconds of CPU a minute.
+func (s *suite) bareIdle(ctx context.Context, command string) (float64, error) {
+	baseline, err := s.startBaseline(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer baseline.stop()
+	r, err := s.bench(ctx, baseline, strings.Fields(command)...)
+	if err != nil {
+		return 0, err
+	}
+	return r.number("server_cpu_s_per_minute"), nil
 }
 
 // authAndLimits compares nodes that want tokens and have their limits with nodes that want none and never reach theirs.
