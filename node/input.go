@@ -16,9 +16,9 @@ type input interface {
 	next(b *bytes.Buffer) error
 	// more reports whether next returns without waiting for the peer: a whole frame was read already.
 	more() bool
-	// count tells how many frames, or pieces of them, there are in what has just come in. An error
-	// ends the reading.
-	count(p []byte) (int, error)
+	// count takes what has just come in, but nothing behind so many frames, or pieces of them. It tells how many
+	// bytes it took, and how many frames those are. An error ends the reading.
+	count(p []byte, most int) (size, frames int, err error)
 	// discard reads on until the connection ends.
 	discard()
 	// close gives back what the input holds. The connection is its session's to close.

@@ -40,6 +40,7 @@ func (l Limits) withDefaults() Limits {
 const (
 	burst  = 2 * time.Second        // where more is refused
 	breath = 100 * time.Millisecond // where more is only read more slowly: what comes at once keeps others waiting
+	sip    = 10 * time.Millisecond  // where that is used up, and more is there already
 )
 
 // A meter measures a rate in eight bytes, because every session has three: it is when
@@ -53,6 +54,11 @@ func (m meter) early(now, atOnce time.Duration) time.Duration {
 	return time.Duration(m) - now - atOnce
 }
 
+// left returns how many units may come without waiting.
+func (m meter) left(now, atOnce time.Duration, perSecond int) int {
+	return int(max(0, min(atOnce, -m.early(now, atOnce))) * time.Duration(perSecond) / time.Second)
+}
+
 // take charges n units of which perSecond are earned a second.
 func (m *meter) take(now time.Duration, n, perSecond int) {
 	*m = max(*m, meter(now)) + meter(n)*meter(time.Second)/meter(perSecond)
@@ -60,16 +66,19 @@ func (m *meter) take(now time.Duration, n, perSecond int) {
 
 // charge makes the session pay for what has just come in, in bytes and in frames: also those of a message
 // that never ends, and pieces that carry nothing. The reader of one that sends more than it may has to wait,
-// and the peer's own buffers fill up then.
-func (s *session) charge(p []byte) error {
-	if err := s.earn(&s.bytes, len(p), s.node.limits.Bytes, "bytes"); err != nil {
-		return err
-	}
-	frames, err := s.input.count(p)
+// and the peer's own buffers fill up then. It gets few frames at a time: hundreds of them, answered
+// in one go, would keep others waiting.
+func (s *session) charge(p []byte) (size int, err error) {
+	limits := s.node.limits
+	most := max(1, int(sip*time.Duration(limits.Frames)/time.Second), s.frames.left(time.Since(s.node.started), breath, limits.Frames))
+	size, frames, err := s.input.count(p, most)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return s.earn(&s.frames, frames, s.node.limits.Frames, "frames")
+	if err := s.earn(&s.bytes, size, limits.Bytes, "bytes"); err != nil {
+		return 0, err
+	}
+	return size, s.earn(&s.frames, frames, limits.Frames, "frames")
 }
 
 // mayNow charges a frame of so many bytes, unless the session would have to wait for it.

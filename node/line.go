@@ -145,7 +145,16 @@ func (in *lineInput) tooLong() error {
 	return &breach{wire.CloseTooBig, refusal(wire.TooLarge, fmt.Sprintf("the line is too long: a frame has at most %d bytes", in.most))}
 }
 
-func (in *lineInput) count(p []byte) (int, error) { return bytes.Count(p, []byte("\n")), nil }
+func (in *lineInput) count(p []byte, most int) (size, lines int, err error) {
+	for size < len(p) && lines < most {
+		n := bytes.IndexByte(p[size:], '\n') + 1
+		if n == 0 {
+			return len(p), lines, nil
+		}
+		size, lines = size+n, lines+1
+	}
+	return size, lines, nil
+}
 
 func (in *lineInput) discard() { io.Copy(io.Discard, in.socket) }
 

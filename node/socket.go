@@ -3,6 +3,7 @@ package node
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,12 +28,12 @@ const sendBuffer = 32 << 10
 type socket struct {
 	net.Conn                 // Fixed at construction.
 	raw      syscall.RawConn // Fixed at construction. Nil when the connection has none (TLS): the helper then does every write.
-	early    []byte          // Read before its time: before the upgrade, or to wait for it. Owned by the reader.
+	early    []byte          // Read before its time: before the upgrade, to wait for it, or more at once than there is for now. Owned by the reader.
 	// The end of what we write is told to the peer's TCP, not in a close frame. Fixed at construction.
 	halfClose bool
 
-	onRead func(p []byte) error // Called by the reader for what it is given; may wait. Set before the first read, or not at all.
-	lost   bool                 // reading failed: the connection, and not what came over it. Owned by the reader.
+	onRead func(p []byte) (int, error) // Called by the reader with what has come; tells how much of it there is for now. May wait. Set before the first read.
+	lost   bool                        // reading failed: the connection, and not what came over it. Owned by the reader.
 
 	heard atomic.Int64 // when the last byte came in, Unix milliseconds
 
@@ -48,7 +49,7 @@ type socket struct {
 }
 
 func newSocket(conn net.Conn, early []byte) *socket {
-	k := &socket{Conn: conn, early: early, onRead: func([]byte) error { return nil }}
+	k := &socket{Conn: conn, early: early, onRead: func(p []byte) (int, error) { return len(p), nil }}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetWriteBuffer(sendBuffer)
 		k.raw, _ = tcp.SyscallConn()
@@ -60,26 +61,31 @@ func newSocket(conn net.Conn, early []byte) *socket {
 // Read implements net.Conn for the reader.
 func (k *socket) Read(p []byte) (int, error) {
 	if len(k.early) > 0 {
-		n := copy(p, k.early)
+		n, err := k.paid(p[:copy(p, k.early)])
 		if k.early = k.early[n:]; len(k.early) == 0 {
 			k.early = nil
 		}
-		return k.paid(p[:n])
-	}
-	n, err := k.receive(p)
-	if n == 0 || err != nil {
 		return n, err
 	}
-	return k.paid(p[:n])
+	came, err := k.receive(p)
+	if came == 0 || err != nil {
+		return came, err
+	}
+	n, err := k.paid(p[:came])
+	if n < came {
+		k.early = slices.Clone(p[n:came])
+	}
+	return n, err
 }
 
-// paid lets the reader have p once its session has paid for it.
+// paid lets the reader have as much of p as its session has paid for.
 func (k *socket) paid(p []byte) (int, error) {
-	if err := k.onRead(p); err != nil {
+	n, err := k.onRead(p)
+	if err != nil {
 		k.lost = true
 		return 0, err
 	}
-	return len(p), nil
+	return n, nil
 }
 
 // hungUp reports whether the peer has ended the connection, behind whatever has not been read of it yet. One

@@ -56,12 +56,12 @@ func (in *webSocketInput) lend(l *library) {
 	in.lent = l
 }
 
-func (in *webSocketInput) count(p []byte) (int, error) {
-	n := in.lent.frames.Count(p)
+func (in *webSocketInput) count(p []byte, most int) (size, frames int, err error) {
+	size, frames = in.lent.frames.Count(p, most)
 	if in.lent.frames.Pieces > mostPieces {
-		return n, errPieces
+		err = errPieces
 	}
-	return n, nil
+	return size, frames, err
 }
 
 // mostPieces is how many a message may have. WebSocket libraries make pieces of some kilobytes, if any; and

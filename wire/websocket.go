@@ -117,17 +117,21 @@ type FrameCounter struct {
 	Pieces int
 }
 
-// Count takes the next bytes of the stream, and returns how many headers end in them.
-func (c *FrameCounter) Count(p []byte) (frames int) {
-	for len(p) > 0 {
+// Count takes the next bytes of the stream, but none behind so many frames. It returns how many bytes it took, and
+// how many headers end in them.
+func (c *FrameCounter) Count(p []byte, most int) (size, frames int) {
+	for size < len(p) {
 		if c.have == 0 && c.rest > 0 {
-			n := min(c.rest, uint64(len(p)))
+			n := min(c.rest, uint64(len(p)-size))
 			c.rest -= n
-			p = p[n:]
+			size += int(n)
 			continue
 		}
-		b := p[0]
-		p = p[1:]
+		if c.have == 0 && frames == most {
+			break
+		}
+		b := p[size]
+		size++
 		switch c.have++; {
 		case c.have == 1:
 			c.size = 2
@@ -152,7 +156,7 @@ func (c *FrameCounter) Count(p []byte) (frames int) {
 			frames++
 		}
 	}
-	return frames
+	return size, frames
 }
 
 func appendHeader(dst []byte, first byte, n int) []byte {

@@ -188,8 +188,17 @@ func TestFrameCounter(t *testing.T) {
 		count := 0
 		for len(stream) > 0 {
 			n := min(rapid.IntRange(1, 20_000).Draw(t, "piece"), len(stream))
-			count += c.Count(stream[:n])
-			stream = stream[n:]
+			most := rapid.IntRange(1, 3).Draw(t, "most")
+			before := c
+			size, frames := c.Count(stream[:n], most)
+			if frames > most || size < n && frames < most {
+				t.Fatalf("counted %d frames, at most %d, in %d of %d bytes", frames, most, size, n)
+			}
+			if again, all := before.Count(stream[:size], most); again != size || all != frames {
+				t.Fatalf("what was taken has %d frames, and %d when counted again", frames, all)
+			}
+			count += frames
+			stream = stream[size:]
 		}
 		if count != len(sizes) {
 			t.Fatalf("counted %d, want %d", count, len(sizes))
