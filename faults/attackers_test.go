@@ -63,8 +63,10 @@ func tellStalls() {
 // machine's, as a load balancer tells, and that has the limits of one. Turns with and without alternate; pairs of them in
 // which the machine itself stood still are left out, which a process tells that comes before all others. Delays are
 // pooled, and an interval for the ratio of the two p99 comes from drawing pairs anew. The first row is attackers that do nothing: what it shows is noise.
+// Turns should be long enough for what a flood does when it has used up what may come at once, and for
+// what comes each second: a second or more.
 //
-//	go test -c ./faults && cd faults && chrt --rr 1 ../faults.test -test.run TestAttackDelays -test.timeout 1h -test.v -attack 500ms
+//	go test -c ./faults && cd faults && chrt --rr 1 ../faults.test -test.run TestAttackDelays -test.timeout 1h -test.v -attack 1s
 func TestAttackDelays(t *testing.T) {
 	if *attackTime == 0 {
 		return
