@@ -27,6 +27,7 @@ var (
 type Redis struct {
 	client redis.UniversalClient // Fixed at construction.
 	prefix string                // Fixed at construction.
+	trips  trips
 }
 
 var _ Store = (*Redis)(nil)
@@ -38,7 +39,7 @@ var _ Store = (*Redis)(nil)
 // Redis made it and the first answer was lost; what is stored is right all the same. A claim
 // whose answer was lost leases its timers to nobody until the lease is over.
 func NewRedis(client redis.UniversalClient, prefix string) *Redis {
-	return &Redis{client, prefix}
+	return &Redis{client: client, prefix: prefix, trips: trips{client: client}}
 }
 
 // MarkRead implements Store, in one round trip.
@@ -56,31 +57,6 @@ func (r *Redis) MarkRead(ctx context.Context, topic, user, epoch string, offset 
 }
 
 var errUnanswered = errors.New("the connection to Redis was refused")
-
-// ReadOffsets implements Store, in one round trip (one to each primary, in a cluster).
-func (r *Redis) ReadOffsets(ctx context.Context, user string, epochs map[string]string) (map[string]uint64, error) {
-	offsets := make(map[string]uint64, len(epochs))
-	if len(epochs) == 0 {
-		return offsets, nil
-	}
-	pipe := r.client.Pipeline()
-	marks := make(map[string]*redis.StringCmd, len(epochs))
-	for topic := range epochs {
-		marks[topic] = pipe.HGet(ctx, r.marks(topic), user)
-		// Until its answer is read. A connection that Redis itself refuses (BUSY, LOADING) leaves
-		// the commands without one and without an error: "no mark", as it would seem.
-		marks[topic].SetErr(errUnanswered)
-	}
-	// The error of Exec is that of one command, and "no mark" counts as one: ask each.
-	pipe.Exec(ctx)
-	for topic, cmd := range marks {
-		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, fmt.Errorf("store: read offset of %q in %q not read: see that Redis can be reached, then repeat: %w", user, topic, err)
-		}
-		offsets[topic] = parseMark(cmd.Val()).in(epochs[topic])
-	}
-	return offsets, nil
-}
 
 // ReadBy implements Store, in one round trip.
 func (r *Redis) ReadBy(ctx context.Context, topic, epoch string, users []string) (map[string]uint64, error) {
