@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 
 	"internal/nowait":    {},
 	"internal/seldom":    {},
-	"internal/handshake": {"proxy"},
+	"internal/handshake": {"proxy", "internal/nowait"},
 
 	"bench/suite":      {"bench"}, // runs the binary, for make bench; draws with bench
 	"cmd/rookery":      {"wire", "auth", "web", "bus", "presence", "store", "proxy", "client", "api", "node", "hook", "bench", "internal/handshake", "cmd/rookery/chat"},

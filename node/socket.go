@@ -103,14 +103,33 @@ func (k *socket) hungUp() bool {
 }
 
 // receive takes what the peer has sent.
-func (k *socket) receive(p []byte) (int, error) {
-	n, err := k.Conn.Read(p)
-	k.lost = k.lost || err != nil
-	if n > 0 {
-		k.heard.Store(time.Now().UnixMilli())
+func (k *socket) receive(p []byte) (n int, err error) {
+	if k.raw == nil {
+		if n, err = k.Conn.Read(p); n > 0 {
+			k.heard.Store(time.Now().UnixMilli())
+		}
+	} else {
+		n, err = k.readSoon(p)
 	}
+	k.lost = k.lost || err != nil
 	return n, err
 }
+
+// readSoon reads as readNow does, once there is something to read. So the runtime's monitor sleeps on.
+func (k *socket) readSoon(p []byte) (int, error) {
+	a := reading.Get().(*attempt)
+	defer reading.Put(a)
+	for {
+		if came, err := k.readNow(p, a); len(came) > 0 || err != nil {
+			return len(came), err
+		}
+		if err := k.raw.Read(hasInput); err != nil {
+			return 0, err
+		}
+	}
+}
+
+var reading = sync.Pool{New: func() any { return newAttempt(readOnce) }}
 
 // Write takes one control frame from the WebSocket library. It never waits: behind a
 // rest, only the newest control frame is kept.

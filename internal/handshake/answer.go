@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/rookery-chat/rookery/internal/nowait"
 )
 
 // An answer writes what a handler answers to a handshake. Where it does not hijack the connection, that ends it.
@@ -39,7 +41,7 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", a.status, http.StatusText(a.status))
 	a.header.Write(&b)
 	b.WriteString("\r\n")
-	if _, err := a.conn.Write(b.Bytes()); err != nil {
+	if _, err := nowait.NewConn(a.conn).Write(b.Bytes()); err != nil {
 		return nil, nil, err
 	}
 	a.taken = true

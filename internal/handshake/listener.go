@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rookery-chat/rookery/internal/nowait"
 	"github.com/rookery-chat/rookery/proxy"
 )
 
@@ -124,7 +125,7 @@ func (l *Listener) first(conn net.Conn, p []byte) ([]byte, error) {
 		return nil, net.ErrClosed
 	}
 	conn.SetReadDeadline(time.Now().Add(firstWait))
-	n, err := conn.Read(p)
+	n, err := nowait.NewConn(conn).Read(p)
 	l.mu.Lock()
 	delete(l.silent, conn)
 	l.mu.Unlock()
