@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rookery-chat/rookery/proxy"
@@ -36,7 +37,7 @@ func (c *serveCmd) listen(ctx context.Context, proxies proxy.Trusted) (l listene
 			return l, fmt.Errorf("--tls-cert, --tls-key: %w", err)
 		}
 	}
-	if l.public, err = listen(ctx, c.Listen); err != nil {
+	if l.public, err = listenLate(ctx, c.Listen); err != nil {
 		return l, fmt.Errorf("--listen: %w", err)
 	}
 	l.public = open(l.public, proxies, k, "http/1.1")
@@ -78,9 +79,20 @@ func (l listeners) close() {
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {
-	// Sessions have their own heartbeat: the kernel's probes would cost more than it does.
-	lc := net.ListenConfig{KeepAlive: -1}
+	return listenConfig().Listen(ctx, "tcp", addr)
+}
+
+// listenLate is listen for peers who speak first: their connections are accepted with what they say, so that nobody has to
+// be woken twice. Who says nothing for a second is accepted then.
+func listenLate(ctx context.Context, addr string) (net.Listener, error) {
+	lc := listenConfig()
+	lc.Control = func(_, _ string, c syscall.RawConn) error { return c.Control(deferAccept) }
 	return lc.Listen(ctx, "tcp", addr)
+}
+
+func listenConfig() *net.ListenConfig {
+	// Sessions have their own heartbeat: the kernel's probes would cost more than it does.
+	return &net.ListenConfig{KeepAlive: -1}
 }
 
 // reachable is where others find a listener: at this machine's name, when it listens everywhere.
